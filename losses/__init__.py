@@ -1,0 +1,1 @@
+"""Losses for Keras: one value per sample, computed in float32."""
