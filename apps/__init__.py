@@ -1,0 +1,10 @@
+"""The studies, one app each: `python -m zoo.apps.NAME`, or `zoo NAME`."""
+
+import os
+
+# TensorFlow's start-up notes are no part of a study's output.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+STUDIES = {
+    "large_batch": "Large batches and the generalisation gap.",
+}

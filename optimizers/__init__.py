@@ -1,1 +1,5 @@
-"""Optimizers for Keras."""
+"""Optimizers and learning-rate schedules for Keras."""
+
+from zoo.optimizers.linear_warmup import LinearWarmup
+
+__all__ = ["LinearWarmup"]

@@ -1,0 +1,16 @@
+"""What all studies share: grid, runs, resuming, results, report, flags."""
+
+from zoo.study.main import main
+from zoo.study.report import Section, format_mean, new_figure, plot_band
+from zoo.study.results import Results
+from zoo.study.study import Study
+
+__all__ = [
+    "Results",
+    "Section",
+    "Study",
+    "format_mean",
+    "main",
+    "new_figure",
+    "plot_band",
+]

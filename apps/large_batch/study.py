@@ -1,0 +1,352 @@
+"""The regimes of training with large batches, and one run of one."""
+
+import dataclasses
+import functools
+import math
+
+import keras
+import numpy as np
+from absl import flags
+
+from zoo.apps.large_batch.report import write_sections
+from zoo.data import (
+    augment_flip_crop,
+    average_pool,
+    batches,
+    load_images,
+    steps_per_epoch,
+)
+from zoo.metrics import DistanceFromInitialization
+from zoo.models import alexnet, all_cnn, mlp, resnet
+from zoo.optimizers import LinearWarmup
+from zoo.study import Study, distribute
+
+MODELS = {
+    "mlp": mlp,
+    "small_cnn": functools.partial(all_cnn, filters=(16,) * 3 + (32,) * 5),
+    "all_cnn": all_cnn,
+    "alexnet": alexnet,
+    **{
+        f"resnet{depth}": functools.partial(resnet, depth)
+        for depth in (18, 20, 32, 34, 44, 50, 56, 101)
+    },
+}
+RULES = {"fixed": lambda ratio: 1.0, "sqrt": math.sqrt, "linear": float}
+# Epochs at which a run is evaluated, at most.
+EVALUATIONS = 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Regime:
+    """How a run is trained: its batch, and what is done about its size."""
+
+    batch_size: int
+    ghosts: bool = False
+    longer: bool = False
+    scaled: bool = False
+
+
+def regimes(config):
+    """Returns the regimes by name: small batches first, then what is compared."""
+    small, large = config.batch_size, config.large_batch_size
+    table = {"SB": Regime(small), "LB": Regime(large)}
+    if config.lr_rule != "fixed":
+        table["LR"] = Regime(large, scaled=True)
+    table["GBN"] = Regime(large, ghosts=True)
+    table["LE"] = Regime(large, longer=True, scaled=True)
+    table["GBN+LE"] = Regime(large, ghosts=True, longer=True, scaled=True)
+    size = 2 * small
+    while size < large:
+        table[f"B{size}"] = Regime(size)
+        size *= 2
+    return table
+
+
+class LargeBatch(Study):
+    """Trains with small and large batches and compares how they generalise."""
+
+    name = "large_batch"
+    title = "Large batches and the generalisation gap"
+    objective = ("validation_accuracy", "max")
+    # Table 5 of the report: ResNet-50, validation accuracy in percent.
+    published = {
+        "cifar10": {
+            "SB": 92.78,
+            "LB": 90.32,
+            "GBN": 91.48,
+            "LE": 92.72,
+            "GBN+LE": 94.13,
+        },
+        "cifar100": {
+            "SB": 69.89,
+            "LB": 65.26,
+            "GBN": 68.03,
+            "LE": 69.42,
+            "GBN+LE": 71.04,
+        },
+    }
+    presets = {
+        "quick": {
+            "dataset": ["digits"],
+            "limit": 1280,
+            "image_size": 0,
+            "model": "mlp",
+            "batch_size": 16,
+            "large_batch_size": 256,
+            "virtual_batch_size": 16,
+            "epochs": 6,
+            "runs": 2,
+            "learning_rate": 0.05,
+            "lr_rule": "sqrt",
+            "schedule": "step",
+            "warmup_epochs": 0,
+            "momentum": 0.9,
+            "weight_decay": 1e-4,
+            "clip_norm": 5.0,
+            "augment": False,
+        },
+    }
+    presets["cpu"] = {
+        **presets["quick"],
+        "dataset": ["fashion_mnist"],
+        "limit": 4096,
+        "image_size": 14,
+        "model": "small_cnn",
+        "batch_size": 64,
+        "large_batch_size": 1024,
+        "virtual_batch_size": 64,
+        "epochs": 15,
+        "runs": 3,
+    }
+    # The report names network, data, optimizer and batches; the rest is our choice.
+    presets["paper"] = {
+        **presets["cpu"],
+        "dataset": ["cifar10", "cifar100"],
+        "limit": 0,
+        "image_size": 0,
+        "model": "resnet50",
+        "epochs": 160,
+        "learning_rate": 0.1,
+        "lr_rule": "fixed",
+        "weight_decay": 5e-4,
+        "augment": True,
+    }
+
+    @classmethod
+    def define_flags(cls):
+        flags.DEFINE_integer(
+            "limit", None, "Training images; 0 takes all.", lower_bound=0
+        )
+        flags.DEFINE_integer(
+            "image_size",
+            None,
+            "Average-pool images to this side; 0 leaves them.",
+            lower_bound=0,
+        )
+        flags.DEFINE_enum("model", None, list(MODELS), "Network.")
+        flags.DEFINE_integer(
+            "large_batch_size", None, "Images a large batch.", lower_bound=2
+        )
+        flags.DEFINE_integer(
+            "virtual_batch_size", None, "Images a ghost.", lower_bound=2
+        )
+        flags.DEFINE_float(
+            "learning_rate", None, "Of the small batch.", lower_bound=0.0
+        )
+        flags.DEFINE_enum(
+            "lr_rule",
+            None,
+            list(RULES),
+            "How the learning rate of regimes LR, LE and GBN+LE grows with the batch.",
+        )
+        flags.DEFINE_enum(
+            "schedule",
+            None,
+            ["constant", "step", "cosine"],
+            "Learning rate over a run; step divides by 10 at 1/2 and 3/4 of it.",
+        )
+        flags.DEFINE_float(
+            "warmup_epochs", None, "Epochs of linear warm-up.", lower_bound=0.0
+        )
+        flags.DEFINE_float(
+            "momentum", None, "Of SGD.", lower_bound=0.0, upper_bound=1.0
+        )
+        flags.DEFINE_float("weight_decay", None, "Decoupled.", lower_bound=0.0)
+        flags.DEFINE_float(
+            "clip_norm",
+            None,
+            "Global gradient norm where the learning rate is scaled; 0 does not clip.",
+            lower_bound=0.0,
+        )
+        flags.DEFINE_bool("augment", None, "Random flips and 4-pixel shifts.")
+
+    def prepare(self, config):
+        if config.large_batch_size <= config.batch_size:
+            raise ValueError(
+                f"--large_batch_size={config.large_batch_size} must be above "
+                f"--batch_size={config.batch_size}"
+            )
+        if len(set(config.dataset)) < len(config.dataset):
+            raise ValueError(f"--dataset names one twice: {','.join(config.dataset)}")
+        self.data = {
+            name: load_images(
+                name, config.data_dir, limit=config.limit or None, seed=config.seed
+            )
+            for name in config.dataset
+        }
+        for name, data in self.data.items():
+            count = len(data.train[0])
+            if config.large_batch_size > count:
+                raise ValueError(
+                    f"--large_batch_size={config.large_batch_size} must be at most the "
+                    f"{count} training images of {name}"
+                )
+        if config.image_size:
+            self.data = {
+                name: _pool(data, config.image_size) for name, data in self.data.items()
+            }
+
+    def grid(self, hp, config):
+        hp.Choice("dataset", config.dataset)
+        hp.Choice("regime", list(regimes(config)))
+        hp.Choice("seed", [config.seed + run for run in range(config.runs)])
+
+    def space(self, hp, config):
+        hp.Choice("dataset", config.dataset)
+        hp.Choice("regime", list(regimes(config)))
+        hp.Float("learning_rate", 0.01, 1.0, sampling="log")
+        hp.Choice("virtual_batch_size", [16, 32, 64, 128])
+
+    def seconds(self, values, config):
+        # Measured on two cores with the networks of `quick` and `cpu`.
+        regime = regimes(config)[values["regime"]]
+        images = len(self.data[values["dataset"]].train[0])
+        epochs = self._epochs(regime, config)
+        updates = epochs * images / regime.batch_size
+        return 3.0 + 0.005 * updates + 2e-4 * epochs * images
+
+    def run(self, hp, config, logdir):
+        tuned = {key: value for key, value in hp.values.items() if hasattr(config, key)}
+        config = type(config)(**{**vars(config), **tuned})
+        regime = regimes(config)[hp.get("regime")]
+        seed = hp.values.get("seed", config.seed)
+        data = self.data[hp.get("dataset")]
+        images, labels = data.train
+        steps = steps_per_epoch(len(images), regime.batch_size)
+        epochs = self._epochs(regime, config)
+        evaluated = _evaluation_epochs(epochs)
+
+        model = self._model(data, regime, config, steps * epochs, steps)
+        with distribute.scope(config):
+            history = model.fit(
+                batches(
+                    images,
+                    labels,
+                    regime.batch_size,
+                    seed=seed,
+                    drop_remainder=len(images) % regime.batch_size == 0,
+                    map_fn=augment_flip_crop if config.augment else None,
+                ),
+                steps_per_epoch=steps,
+                epochs=epochs,
+                validation_data=batches(*data.validation, 500, shuffle=False),
+                validation_freq=evaluated,
+                callbacks=[
+                    DistanceFromInitialization(),
+                    keras.callbacks.TerminateOnNaN(),
+                    keras.callbacks.TensorBoard(logdir, write_graph=False),
+                ],
+                shuffle=False,
+                verbose=0,
+            ).history
+            if not np.isfinite(history["loss"][-1]):
+                raise FloatingPointError(
+                    f"the loss is {history['loss'][-1]} in epoch {len(history['loss'])}"
+                )
+            ends = {
+                part: model.evaluate(
+                    batches(*getattr(data, part), 500, shuffle=False),
+                    verbose=0,
+                    return_dict=True,
+                )
+                for part in ("train", "validation", "test")
+            }
+        scalars = {
+            f"{part}_{name}": value
+            for part, logs in ends.items()
+            for name, value in logs.items()
+        }
+        epoch = np.arange(1, epochs + 1)
+        return {
+            **scalars,
+            "distance": history["distance"][-1],
+            "updates": steps * epochs,
+            "epoch": epoch,
+            "update": epoch * steps,
+            "training_loss": np.array(history["loss"]),
+            "training_accuracy": np.array(history["accuracy"]),
+            "distances": np.array(history["distance"]),
+            "evaluated_epoch": np.array(evaluated),
+            "evaluated_loss": np.array(history["val_loss"]),
+            "evaluated_accuracy": np.array(history["val_accuracy"]),
+        }
+
+    def report(self, results, config):
+        return write_sections(self, results, config, regimes(config))
+
+    def _epochs(self, regime, config):
+        ratio = regime.batch_size / config.batch_size
+        return round(config.epochs * ratio) if regime.longer else config.epochs
+
+    def _model(self, data, regime, config, updates, steps):
+        with distribute.scope(config):
+            model = MODELS[config.model](
+                data.input_shape,
+                data.num_classes,
+                normalization="ghost" if regime.ghosts else "batch",
+                virtual_batch_size=config.virtual_batch_size,
+            )
+        model = distribute.wrap(model, config)
+        ratio = regime.batch_size / config.batch_size
+        rule = RULES[config.lr_rule if regime.scaled else "fixed"]
+        rate = _schedule(config.schedule, config.learning_rate * rule(ratio), updates)
+        if config.warmup_epochs:
+            rate = LinearWarmup(rate, round(config.warmup_epochs * steps))
+        with distribute.scope(config):
+            model.compile(
+                keras.optimizers.SGD(
+                    rate,
+                    momentum=config.momentum,
+                    weight_decay=config.weight_decay or None,
+                    global_clipnorm=config.clip_norm or None if regime.scaled else None,
+                ),
+                keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+                metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
+                jit_compile={"auto": "auto", "on": True, "off": False}[config.jit],
+            )
+        return model
+
+
+def _pool(data, size):
+    parts = {
+        part: (average_pool(images, size), labels)
+        for part in ("train", "validation", "test")
+        for images, labels in [getattr(data, part)]
+    }
+    return dataclasses.replace(data, **parts)
+
+
+def _schedule(kind, rate, updates):
+    schedules = keras.optimizers.schedules
+    if kind == "cosine":
+        return schedules.CosineDecay(rate, updates)
+    if kind == "step" and updates >= 4:
+        drops = [updates // 2, updates * 3 // 4]
+        return schedules.PiecewiseConstantDecay(drops, [rate, rate / 10, rate / 100])
+    return rate
+
+
+def _evaluation_epochs(epochs):
+    """Spaces at most `EVALUATIONS` epochs evenly over a run, its last among them."""
+    count = min(epochs, EVALUATIONS)
+    return [round(epochs * (number + 1) / count) for number in range(count)]

@@ -1,0 +1,73 @@
+"""One training over several devices, and what Keras 3 cannot do there.
+
+`mirrored` copies the model to each GPU of this machine, `multi_worker` to each machine
+that `TF_CONFIG` names; the batch size is that of all replicas together. Keras 3's `fit`
+fails under several workers (keras-team/keras issue 20585) unless the model is wrapped
+as it is here. `steps_per_execution` above 1 fails under every strategy (issue 19246),
+and so does forced XLA (issue 20763).
+"""
+
+import contextlib
+import functools
+
+import keras
+import tensorflow as tf
+
+
+def check(config):
+    """Refuses what cannot work, before anything is trained.
+
+    Raises:
+        ValueError: names the flags that cannot go together, or what is missing.
+    """
+    if config.strategy == "none":
+        return
+    if config.jit == "on":
+        raise ValueError(
+            f"--jit=on does not work under --strategy={config.strategy}: use --jit=auto"
+        )
+    if config.strategy == "multi_worker" and config.workers:
+        raise ValueError(
+            "--strategy=multi_worker spreads one training, --workers spreads trials: "
+            f"--workers={config.workers} must be 0"
+        )
+    _strategy(config.strategy)
+
+
+@functools.cache
+def _strategy(name):
+    # Collective operations must be set up once, before any other.
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def scope(config):
+    """Returns the context in which models are built, compiled and fitted."""
+    if config.strategy == "none":
+        return contextlib.nullcontext()
+    return _strategy(config.strategy).scope()
+
+
+def wrap(model, config):
+    """Returns `model`, built under `scope`, as `--strategy` can train it.
+
+    Call it outside the scope, then compile and fit inside.
+    """
+    if config.strategy != "multi_worker":
+        return model
+    return _MultiWorkerModel(model.inputs, model.outputs)
+
+
+class _MultiWorkerModel(keras.Model):
+    """A model whose logs survive Keras's reduction over workers along axis 0."""
+
+    def train_step(self, data):
+        return _as_vectors(super().train_step(data))
+
+    def test_step(self, data):
+        return _as_vectors(super().test_step(data))
+
+
+def _as_vectors(logs):
+    return {name: tf.reshape(value, [1]) for name, value in logs.items()}

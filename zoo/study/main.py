@@ -1,0 +1,137 @@
+"""The entry point of an app: flags in, a study run, a report out."""
+
+import pathlib
+import sys
+
+import keras
+from absl import app, flags
+
+from zoo.study import distribute, tensorboard, workers
+from zoo.study.flags import define_flags, make_config, to_flags
+from zoo.study.report import Section, write_report
+from zoo.study.results import Results, run_name
+from zoo.study.runner import (
+    Progress,
+    StudyTuner,
+    format_seconds,
+    grid_points,
+    open_folder,
+    search_space,
+)
+
+# Exit codes: all trials finished; the user's mistake; some trial failed; stopped.
+FINISHED, MISTAKE, FAILED_TRIALS, STOPPED = 0, 1, 2, 130
+
+
+def main(study_class):
+    """Runs a study as an absl app, under `python -m` or `zoo NAME`; never returns.
+
+    A mistake in a flag, in the data or in the folder ends in one line and exit code 1,
+    a grid with a failed trial in exit code 2.
+    """
+    define_flags(study_class)
+    app.run(lambda _: run_study(study_class()), flags_parser=_parse)
+
+
+def _parse(argv):
+    try:
+        left = flags.FLAGS(argv)
+    except flags.Error as error:
+        sys.exit(_complain(error))
+    if len(left) > 1:
+        sys.exit(_complain(f"unexpected argument {left[1]!r}: flags start with --"))
+    return left
+
+
+def run_study(study):
+    """Runs the study that the parsed flags describe; returns the exit code."""
+    config = make_config(study, flags.FLAGS)
+    try:
+        distribute.check(config)
+        study.prepare(config)
+        hp = search_space(study, config)
+        points = grid_points(hp)[: config.trials] if config.search == "grid" else []
+        if config.dry_run:
+            _print_plan(study, config, points)
+            return FINISHED
+        role = workers.role()
+        if role == "worker":
+            folder = pathlib.Path(config.logdir) / study.name
+            _search(study, config, folder, points)
+            return FINISHED
+        folder = open_folder(study, config)
+        if not any(folder.glob("events.*")):
+            tensorboard.write_study(folder, hp, study.objective[0], to_flags(config))
+        if config.workers and role == "single":
+            workers.run(config.workers, folder, Progress(study, config, points, folder))
+        else:
+            _search(study, config, folder, points)
+        return _finish(study, config, folder, points)
+    except KeyboardInterrupt:
+        print("\nstopped: the same command goes on from here", file=sys.stderr)
+        return STOPPED
+    except (ValueError, OSError) as error:
+        return _complain(error)
+
+
+def _search(study, config, folder, points):
+    tuner = StudyTuner(study, config, folder, Progress(study, config, points, folder))
+    tuner.search(verbose=0)
+
+
+def _finish(study, config, folder, points):
+    results = Results(folder, order=[run_name(point) for point in points])
+    sections = study.report(results, config)
+    if config.search != "grid":
+        sections = [_best(study, results), *sections]
+    failed = results.failed()
+    if len(failed):
+        text = "Each failed run keeps its folder; delete it to repeat the run."
+        table = failed[["run", "reason"]]
+        sections.append(Section("Failed runs", text, table))
+    sections.append(_how(study, config, results))
+    report = write_report(folder, study.title, sections, results)
+    print(f"report:      {report}")
+    print(f"TensorBoard: tensorboard --logdir {config.logdir}")
+    if len(failed):
+        print(f"{len(failed)} of {len(results.table)} trials failed", file=sys.stderr)
+        return FAILED_TRIALS
+    return FINISHED
+
+
+def _best(study, results):
+    name, direction = study.objective
+    table = results.select().sort_values(name, ascending=direction == "min")
+    columns = [*(key for key in results.values if "tuner/" not in key), name]
+    table = table[columns].head(10)
+    return Section("Best trials", f"By {name}, {direction}imised.", table)
+
+
+def _how(study, config, results):
+    seconds = results.table["seconds"].sum()
+    text = (
+        f"{len(results.table)} runs, {format_seconds(seconds)} in all, with "
+        f"Keras {keras.__version__} on {keras.backend.backend()}. The settings are in "
+        f"`flags.txt`; this repeats the study elsewhere:\n\n```\npython -m "
+        f"zoo.apps.{study.name} --flagfile={config.logdir}/{study.name}/flags.txt "
+        "--logdir=elsewhere\n```"
+    )
+    return Section("How this was made", text)
+
+
+def _print_plan(study, config, points):
+    if not points:
+        print(f"{study.name}: {config.search} search over {config.trials} trials")
+        return
+    seconds = [study.seconds(point, config) for point in points]
+    width = max(len(run_name(point)) for point in points)
+    for point, estimate in zip(points, seconds, strict=True):
+        print(f"{run_name(point):{width}}  about {format_seconds(estimate)}")
+    total = format_seconds(sum(seconds) / max(config.workers, 1))
+    print(f"{len(points)} runs, about {total} on two cores")
+
+
+def _complain(error):
+    line = " ".join(str(error).split())
+    print(f"{pathlib.Path(sys.argv[0]).stem}: error: {line}", file=sys.stderr)
+    return MISTAKE

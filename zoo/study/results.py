@@ -1,0 +1,146 @@
+"""Results on disk: one folder a run, written whole or not at all."""
+
+import hashlib
+import io
+import json
+import os
+import pathlib
+
+import numpy as np
+import pandas as pd
+
+RESULT = "result.json"
+CURVES = "curves.npz"
+
+
+def write_atomically(path, content):
+    """Writes bytes or text so that a kill leaves the old file or the new, whole."""
+    path = pathlib.Path(path)
+    if isinstance(content, str):
+        content = content.encode("utf-8")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with open(partial, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def run_name(values):
+    """Names the folder of a point of the grid, such as `regime=LB,seed=0`."""
+    plain = {key: values[key] for key in values if not key.startswith("tuner/")}
+    if "tuner/epochs" in values:
+        plain["epochs"] = values["tuner/epochs"]
+    name = ",".join(
+        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
+        for key, value in plain.items()
+    )
+    if any(isinstance(value, float) for value in plain.values()):
+        digest = hashlib.sha1(json.dumps(plain, sort_keys=True).encode())
+        name += "," + digest.hexdigest()[:6]
+    return name.replace("/", "-").replace(os.sep, "-")
+
+
+def write_result(folder, result, curves):
+    """Writes a run's outcome; `result.json` comes last and makes it count."""
+    folder = pathlib.Path(folder)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **curves)
+    write_atomically(folder / CURVES, buffer.getvalue())
+    write_atomically(folder / RESULT, json.dumps(result, indent=1))
+
+
+def read_result(folder):
+    """Reads a run's outcome, or `None` where the run has not ended.
+
+    Raises:
+        ValueError: the file is there but is not a result.
+    """
+    path = pathlib.Path(folder) / RESULT
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        if {"values", "status", "reason", "scalars", "seconds"} <= set(result):
+            return result
+        problem = "it lacks entries of a result"
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        problem = str(error).splitlines()[0]
+    raise ValueError(
+        f"{path} is not a result ({problem}): delete its folder to repeat that run, or "
+        "start over with --fresh"
+    )
+
+
+class Results:
+    """The finished and failed runs under a study's folder.
+
+    Attributes:
+        table: `pandas.DataFrame`, one row a run: `run`, `status`, the point's values,
+            the scalars, `reason` (of a failure) and `seconds`.
+        values: list of str, the columns of `table` that say which point it is.
+
+    Args:
+        folder: str or path, the study's folder.
+        order: run names in the order in which rows should stand; other runs follow.
+
+    Raises:
+        ValueError: a result cannot be read.
+    """
+
+    def __init__(self, folder, order=()):
+        self.folder = pathlib.Path(folder)
+        found = {}
+        for path in sorted(self.folder.glob(f"*/{RESULT}")):
+            found[path.parent.name] = read_result(path.parent)
+        ranks = {name: rank for rank, name in enumerate(order)}
+        names = sorted(found, key=lambda name: (ranks.get(name, len(ranks)), name))
+        self.values = list(
+            dict.fromkeys(key for name in names for key in found[name]["values"])
+        )
+        scalars = list(
+            dict.fromkeys(key for name in names for key in found[name]["scalars"])
+        )
+        rows = [
+            {
+                "run": name,
+                "status": found[name]["status"],
+                **found[name]["values"],
+                **found[name]["scalars"],
+                "reason": found[name]["reason"],
+                "seconds": found[name]["seconds"],
+            }
+            for name in names
+        ]
+        columns = ["run", "status", *self.values, *scalars, "reason", "seconds"]
+        self.table = pd.DataFrame(rows, columns=columns)
+
+    def select(self, **values):
+        """Returns the rows of the finished runs at the given values."""
+        rows = self.table[self.table["status"] == "finished"]
+        for key, value in values.items():
+            rows = rows[rows[key] == value]
+        return rows
+
+    def failed(self):
+        """Returns the rows of the failed runs."""
+        return self.table[self.table["status"] == "failed"]
+
+    def curves(self, run):
+        """Returns the curves of a run, a dict of 1-D arrays."""
+        with np.load(self.folder / run / CURVES) as file:
+            return dict(file)
+
+    def mean_curve(self, x, y, **values):
+        """Averages the curve `y` against `x` over the runs at the given values.
+
+        Returns:
+            Three arrays: `x` of the first run, mean and standard deviation of `y`,
+            cut to the shortest run; empty where no run has finished.
+        """
+        runs = [self.curves(run) for run in self.select(**values)["run"]]
+        if not runs:
+            return (np.zeros(0),) * 3
+        length = min(len(curves[y]) for curves in runs)
+        stack = np.stack([curves[y][:length] for curves in runs])
+        return runs[0][x][:length], stack.mean(axis=0), stack.std(axis=0)

@@ -1,0 +1,91 @@
+"""What a study is: a question, a grid of conditions, a run, a report."""
+
+
+class Study:
+    """One question, asked by training networks at every point of a grid.
+
+    A subclass names its settings in `presets` and says what a point of the grid is,
+    how one is run, and what the results show. `zoo.study.main` makes an app of it:
+    flags, search, resuming, workers, TensorBoard and the report.
+
+    Attributes:
+        name: str, the folder under `--logdir` and the app's name in `zoo.apps`.
+        summary: str, one line for lists of studies.
+        objective: pair of a scalar that `run` returns and `"max"` or `"min"`: what
+            `--search` other than grid looks for, and what the progress line shows.
+        presets: dict of preset name to dict of settings. Every preset has the same
+            keys, `dataset`, `epochs`, `batch_size` and `runs` among them; each key is
+            a flag, common or of `define_flags`, that overrides it.
+        published: the source's numbers, for `report` to set beside ours.
+
+    Example:
+
+    >>> class Coin(Study):
+    ...     name = "coin"
+    ...     objective = ("heads", "max")
+    ...     def grid(self, hp, config):
+    ...         hp.Choice("seed", list(range(config.runs)))
+    ...     def run(self, hp, config, logdir):
+    ...         return {"heads": float(hp.get("seed") % 2)}
+    """
+
+    name = None
+    summary = ""
+    objective = None
+    presets = {}
+    published = {}
+
+    @classmethod
+    def define_flags(cls):
+        """Defines the study's own absl flags, with `None` as default."""
+
+    def prepare(self, config):
+        """Checks `config` and loads what all runs share.
+
+        Raises:
+            ValueError, OSError: with one line that names the flag at fault.
+        """
+
+    def grid(self, hp, config):
+        """Declares the conditions and seeds on `hp`, a `keras_tuner.HyperParameters`.
+
+        Each entry needs a finite list of values: `hp.Choice`, `hp.Boolean`, or a
+        range with a step.
+        """
+        raise NotImplementedError
+
+    def space(self, hp, config):
+        """Declares what `--search` other than grid looks through.
+
+        The grid by default; a study that tunes continuous ranges overrides it.
+        """
+        self.grid(hp, config)
+
+    def seconds(self, values, config):
+        """Estimates the seconds that the point `values` takes on two cores."""
+        return 1.0
+
+    def run(self, hp, config, logdir):
+        """Runs one point.
+
+        Args:
+            hp: `keras_tuner.HyperParameters`, the point; `hp.get(name)`.
+            config: the settings, one attribute a flag.
+            logdir: str, a folder for TensorBoard logs.
+
+        Returns:
+            Dict of names to scalars and 1-D curves, the objective among the scalars.
+        """
+        raise NotImplementedError
+
+    def report(self, results, config):
+        """Says what the results show.
+
+        Args:
+            results: `zoo.study.Results`.
+            config: the settings.
+
+        Returns:
+            List of `zoo.study.Section`.
+        """
+        return []
