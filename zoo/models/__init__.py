@@ -1,0 +1,16 @@
+"""Network builders: functions that return a `keras.Model` with logits out."""
+
+from zoo.models.alexnet import alexnet
+from zoo.models.all_cnn import all_cnn
+from zoo.models.mlp import mlp
+from zoo.models.normalization import NORMALIZATIONS, normalization_layer
+from zoo.models.resnet import resnet
+
+__all__ = [
+    "NORMALIZATIONS",
+    "alexnet",
+    "all_cnn",
+    "mlp",
+    "normalization_layer",
+    "resnet",
+]
