@@ -1,0 +1,18 @@
+"""Data: everything that yields arrays or `tf.data` datasets."""
+
+from zoo.data.formats import read_cifar_binary, read_cifar_python, read_idx
+from zoo.data.images import ImageSet, load_images
+from zoo.data.pipeline import augment_flip_crop, batches, steps_per_epoch
+from zoo.data.pooling import average_pool
+
+__all__ = [
+    "ImageSet",
+    "augment_flip_crop",
+    "average_pool",
+    "batches",
+    "load_images",
+    "read_cifar_binary",
+    "read_cifar_python",
+    "read_idx",
+    "steps_per_epoch",
+]
