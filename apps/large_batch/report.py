@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from zoo.study import Section, format_mean, new_figure, plot_band
+from zoo.study import Section, deviation, format_mean, new_figure, plot_band
 
 NAMES = {
     "SB": "small batch",
@@ -63,9 +63,6 @@ class _Part:
     def curve(self, regime, x, y):
         return self.results.mean_curve(x, y, dataset=self.dataset, regime=regime)
 
-    def label(self, regime):
-        return f"{regime} ({self.regimes[regime].batch_size})"
-
 
 def _settings(dataset, source, config):
     text = (
@@ -74,8 +71,8 @@ def _settings(dataset, source, config):
         f"{config.batch_size}, {config.epochs} epochs, {config.runs} seeds. Large "
         f"batches have {config.large_batch_size} images, ghosts "
         f"{config.virtual_batch_size}; the regimes LR, LE and GBN+LE scale the "
-        f"learning rate by the rule `{config.lr_rule}`. The published numbers are those of "
-        "ResNet-50 on CIFAR: compare differences, not values."
+        f"learning rate by the rule `{config.lr_rule}`. The published numbers are "
+        "those of ResNet-50 on CIFAR: compare differences, not values."
     )
     return Section(f"Setting: {dataset}", text)
 
@@ -125,7 +122,7 @@ def _accuracies(part, published, dataset):
     width = 0.8 / len(bars)
     for number, (label, heights) in enumerate(bars.items()):
         where = np.arange(len(names)) + (number - 1) * width
-        errors = [ours[name].std() for name in names] if number == 0 else None
+        errors = [deviation(ours[name]) for name in names] if number == 0 else None
         ax.bar(where, heights, width, yerr=errors, label=label, capsize=3)
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set_xticks(range(len(names)), names)
@@ -146,7 +143,7 @@ def _findings(part):
         if low not in accuracy or high not in accuracy:
             return
         gain = accuracy[high].mean() - accuracy[low].mean()
-        spread = accuracy[high].std() + accuracy[low].std()
+        spread = sum(deviation(accuracy[regime]) for regime in (low, high))
         holds = gain > spread if not slack else gain > -slack
         rows.append(
             {
@@ -182,17 +179,13 @@ def _findings(part):
 
 
 def _accuracy_at(part, regime, loss):
-    """Validation accuracy where the mean training loss first falls to `loss`."""
-    epoch, losses, _ = part.curve(regime, "epoch", "training_loss")
-    evaluated, accuracies, _ = part.curve(
-        regime, "evaluated_epoch", "evaluated_accuracy"
-    )
-    reached = int(np.argmax(losses <= loss))
-    where = epoch[reached]
-    if reached:
-        before, after = losses[reached - 1 : reached + 1]
-        where = epoch[reached - 1] + (before - loss) / max(before - after, 1e-12)
-    return 100 * np.interp(where, evaluated, accuracies)
+    """Validation accuracy, percent, where the mean training loss first is `loss`."""
+    _, losses, _ = part.curve(regime, "update_curve", "training_loss_curve")
+    _, accuracies, _ = part.curve(regime, "update_curve", "validation_accuracy_curve")
+    below = int(np.argmax(losses <= loss))
+    around = slice(max(below - 1, 0), below + 1)
+    # The losses of a crossing fall, and np.interp wants them to rise.
+    return 100 * np.interp(-loss, -losses[around], accuracies[around])
 
 
 def _under_training(part):
@@ -207,11 +200,10 @@ def _under_training(part):
             ),
         }
         if regime != "SB" and "SB" in part.regimes:
-            ends = [
-                part.curve(name, "epoch", "training_loss")[1][-1]
+            loss = max(
+                part.curve(name, "update_curve", "training_loss_curve")[1][-1]
                 for name in (regime, "SB")
-            ]
-            loss = max(ends)
+            )
             gap = 100 * (
                 part.scalars("SB", "validation_accuracy").mean()
                 - part.scalars(regime, "validation_accuracy").mean()
@@ -220,15 +212,15 @@ def _under_training(part):
             row |= {
                 "gap to SB, points": f"{gap:+.2f}",
                 "common training loss": f"{loss:.3f}",
-                "gap at that loss": f"{equal:+.2f}",
+                "gap at that loss, points": f"{equal:+.2f}",
             }
         rows.append(row)
     text = (
-        "How much of a gap is under-training: the training loss each regime ends with "
-        "(inference mode), and the gap in validation accuracy at the end beside the "
-        "gap where both mean training curves first reach the higher of their two last "
-        "losses. A gap that vanishes at equal training loss is not one of "
-        "generalisation."
+        "How much of a gap is under-training: the training loss that each regime ends "
+        "with, its gap in validation accuracy to SB at the end, and the gap where both "
+        "training losses first come down to the higher of their two last values. All "
+        "in inference mode. A gap that vanishes at equal training loss is one of "
+        "training, not of generalisation."
     )
     table = pd.DataFrame(rows).fillna("")
     return Section(f"Under-training: {part.dataset}", text, table)
@@ -239,42 +231,45 @@ def _figures(part):
     ghosts = [name for name in (*sizes, "GBN") if name in part.regimes]
     equal = [name for name in ("SB", "LE", "GBN+LE") if name in part.regimes]
     every = [name for name in NAMES if name in part.regimes]
-    training = ("training_loss", "training loss")
-    validation = ("evaluated_loss", "validation loss")
-    updates = {"xlabel": "updates", "xscale": "log"}
-    epochs = {"xlabel": "epochs"}
+    in_updates, in_epochs = (
+        ("update_curve", "updates"),
+        ("update_curve_in_epochs", "epochs"),
+    )
+    training = ("training_loss_curve", "training loss (nats)")
+    validation = ("validation_loss_curve", "validation loss (nats)")
+    distance = ("distance_curve", "distance of the weights from their start")
     return [
-        _curves(part, "Figure 4", "figure4", sizes, "update", training, updates),
-        _curves(part, "Figure 5", "figure5", sizes, "epoch", training, epochs),
-        _curves(
-            part, "Figure 6", "figure6", sizes, "evaluated_epoch", validation, epochs
-        ),
-        _curves(part, "Figure 7", "figure7", ghosts, "epoch", training, epochs),
-        _curves(
-            part, "Figure 8", "figure8", ghosts, "evaluated_epoch", validation, epochs
-        ),
-        _curves(part, "Figure 9", "figure9", equal, "update", training, updates),
+        _curves(part, "Figure 4", "figure4", sizes, in_updates, training),
+        _curves(part, "Figure 5", "figure5", sizes, in_epochs, training),
+        _curves(part, "Figure 6", "figure6", sizes, in_epochs, validation),
+        _curves(part, "Figure 7", "figure7", ghosts, in_epochs, training),
+        _curves(part, "Figure 8", "figure8", ghosts, in_epochs, validation),
+        _curves(part, "Figure 9", "figure9", equal, in_updates, training),
         _curves(
             part,
             "Distance from initialisation",
             "distance",
             every,
-            "update",
-            ("distances", "distance of the weights from their start"),
-            updates,
+            in_updates,
+            distance,
         ),
     ]
 
 
-def _curves(part, title, name, regimes, x, y, axes):
-    key, ylabel = y
-    scale = "log" if "loss" in ylabel else "linear"
+def _curves(part, title, name, regimes, x, y):
+    (x, xlabel), (y, ylabel) = x, y
     figure, ax = new_figure(
-        f"{title}: {ylabel}, {part.dataset}", ylabel=ylabel, yscale=scale, **axes
+        f"{title}: {part.dataset}",
+        xlabel,
+        ylabel,
+        xscale="log" if xlabel == "updates" else "linear",
+        yscale="log" if "loss" in ylabel else "linear",
     )
+    colors = {name: f"C{number}" for number, name in enumerate(part.regimes)}
     for regime in regimes:
-        plot_band(ax, *part.curve(regime, x, key), part.label(regime))
-    ax.legend(title="regime (batch size)")
+        label = f"{regime} ({part.regimes[regime].batch_size})"
+        plot_band(ax, *part.curve(regime, x, y), label, color=colors[regime])
+    ax.legend(title="regime (batch)", loc="center left", bbox_to_anchor=(1, 0.5))
     return Section(
         f"{title}: {part.dataset}", figure=figure, name=f"{part.dataset}_{name}"
     )

@@ -16,12 +16,13 @@ from zoo.data import (
     load_images,
     steps_per_epoch,
 )
-from zoo.metrics import DistanceFromInitialization
+from zoo.metrics import DistanceFromInitialization, EvaluateAtUpdates
 from zoo.models import alexnet, all_cnn, mlp, resnet
 from zoo.optimizers import LinearWarmup
 from zoo.study import Study, distribute
 
 MODELS = {
+    "small_mlp": functools.partial(mlp, units=(128, 128)),
     "mlp": mlp,
     "small_cnn": functools.partial(all_cnn, filters=(16,) * 3 + (32,) * 5),
     "all_cnn": all_cnn,
@@ -32,8 +33,8 @@ MODELS = {
     },
 }
 RULES = {"fixed": lambda ratio: 1.0, "sqrt": math.sqrt, "linear": float}
-# Epochs at which a run is evaluated, at most.
-EVALUATIONS = 30
+# Points of a run's curves, and images of each part that they are measured on, at most.
+EVALUATIONS, EVALUATED = 24, 2000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,13 +91,13 @@ class LargeBatch(Study):
             "dataset": ["digits"],
             "limit": 1280,
             "image_size": 0,
-            "model": "mlp",
+            "model": "small_mlp",
             "batch_size": 16,
             "large_batch_size": 256,
             "virtual_batch_size": 16,
-            "epochs": 6,
+            "epochs": 4,
             "runs": 2,
-            "learning_rate": 0.05,
+            "learning_rate": 0.01,
             "lr_rule": "sqrt",
             "schedule": "step",
             "warmup_epochs": 0,
@@ -117,6 +118,7 @@ class LargeBatch(Study):
         "virtual_batch_size": 64,
         "epochs": 15,
         "runs": 3,
+        "learning_rate": 0.05,
     }
     # The report names network, data, optimizer and batches; the rest is our choice.
     presets["paper"] = {
@@ -234,8 +236,15 @@ class LargeBatch(Study):
         images, labels = data.train
         steps = steps_per_epoch(len(images), regime.batch_size)
         epochs = self._epochs(regime, config)
-        evaluated = _evaluation_epochs(epochs)
-
+        updates = _spread(steps * epochs)
+        evaluate = EvaluateAtUpdates(
+            {
+                "training": (images[:EVALUATED], labels[:EVALUATED]),
+                "validation": tuple(part[:EVALUATED] for part in data.validation),
+            },
+            updates,
+        )
+        distance = DistanceFromInitialization(updates)
         model = self._model(data, regime, config, steps * epochs, steps)
         with distribute.scope(config):
             history = model.fit(
@@ -249,10 +258,9 @@ class LargeBatch(Study):
                 ),
                 steps_per_epoch=steps,
                 epochs=epochs,
-                validation_data=batches(*data.validation, 500, shuffle=False),
-                validation_freq=evaluated,
                 callbacks=[
-                    DistanceFromInitialization(),
+                    evaluate,
+                    distance,
                     keras.callbacks.TerminateOnNaN(),
                     keras.callbacks.TensorBoard(logdir, write_graph=False),
                 ],
@@ -276,19 +284,14 @@ class LargeBatch(Study):
             for part, logs in ends.items()
             for name, value in logs.items()
         }
-        epoch = np.arange(1, epochs + 1)
         return {
             **scalars,
             "distance": history["distance"][-1],
             "updates": steps * epochs,
-            "epoch": epoch,
-            "update": epoch * steps,
-            "training_loss": np.array(history["loss"]),
-            "training_accuracy": np.array(history["accuracy"]),
-            "distances": np.array(history["distance"]),
-            "evaluated_epoch": np.array(evaluated),
-            "evaluated_loss": np.array(history["val_loss"]),
-            "evaluated_accuracy": np.array(history["val_accuracy"]),
+            **{f"{name}_curve": curve for name, curve in evaluate.curves.items()},
+            "update_curve_in_epochs": evaluate.curves["update"] / steps,
+            "distance_curve": distance.curve,
+            "epoch_loss": np.array(history["loss"]),
         }
 
     def report(self, results, config):
@@ -346,7 +349,7 @@ def _schedule(kind, rate, updates):
     return rate
 
 
-def _evaluation_epochs(epochs):
-    """Spaces at most `EVALUATIONS` epochs evenly over a run, its last among them."""
-    count = min(epochs, EVALUATIONS)
-    return [round(epochs * (number + 1) / count) for number in range(count)]
+def _spread(updates):
+    """Spaces at most `EVALUATIONS` numbers of updates evenly in their logarithm."""
+    points = np.geomspace(1, updates, EVALUATIONS).round().astype(int)
+    return np.unique(points).tolist()

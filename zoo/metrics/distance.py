@@ -7,8 +7,12 @@ import numpy as np
 class DistanceFromInitialization(keras.callbacks.Callback):
     """Adds `distance`, the weights' distance from where training began, to the logs.
 
-    `||w_t - w_0||_2` over all trainable weights, at the end of each epoch. On a random
-    landscape it grows like the logarithm of the number of updates.
+    `||w_t - w_0||_2` over all trainable weights, at the end of each epoch, and in
+    `curve`, an array, after each of `updates`. On a random landscape it grows like the
+    logarithm of the number of updates.
+
+    Args:
+        updates: ints, numbers of updates to measure after. Defaults to none.
 
     Example:
 
@@ -28,15 +32,34 @@ class DistanceFromInitialization(keras.callbacks.Callback):
       [arXiv:1705.08741](https://arxiv.org/abs/1705.08741)
     """
 
+    def __init__(self, updates=()):
+        super().__init__()
+        self.updates = frozenset(updates)
+
     def on_train_begin(self, logs=None):
         self._initial = self._weights()
+        self._update = 0
+        self._measured = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._update += 1
+        if self._update in self.updates:
+            self._measured.append(self._distance())
 
     def on_epoch_end(self, epoch, logs=None):
+        logs["distance"] = self._distance()
+
+    @property
+    def curve(self):
+        """The distances measured so far after `updates`, a 1-D array."""
+        return np.array(self._measured)
+
+    def _distance(self):
         squares = (
             np.sum(np.square(now - start), dtype="float64")
             for now, start in zip(self._weights(), self._initial, strict=True)
         )
-        logs["distance"] = float(np.sqrt(sum(squares)))
+        return float(np.sqrt(sum(squares)))
 
     def _weights(self):
         return [variable.numpy() for variable in self.model.trainable_variables]

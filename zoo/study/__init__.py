@@ -1,7 +1,7 @@
 """What all studies share: grid, runs, resuming, results, report, flags."""
 
 from zoo.study.main import main
-from zoo.study.report import Section, format_mean, new_figure, plot_band
+from zoo.study.report import Section, deviation, format_mean, new_figure, plot_band
 from zoo.study.results import Results
 from zoo.study.study import Study
 
@@ -9,6 +9,7 @@ __all__ = [
     "Results",
     "Section",
     "Study",
+    "deviation",
     "format_mean",
     "main",
     "new_figure",

@@ -76,7 +76,7 @@ def run_study(study):
 
 def _search(study, config, folder, points):
     tuner = StudyTuner(study, config, folder, Progress(study, config, points, folder))
-    tuner.search(verbose=0)
+    tuner.search()
 
 
 def _finish(study, config, folder, points):

@@ -71,7 +71,12 @@ def format_mean(values, scale=1.0, digits=2):
     if not len(values):
         return "-"
     mean = f"{values.mean():.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} ± {values.std(ddof=1):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {deviation(values):.{digits}f}"
+
+
+def deviation(values):
+    """Returns the sample's standard deviation, 0 of one number."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
 def to_markdown(table):

@@ -9,6 +9,7 @@ import shutil
 import sys
 import time
 import traceback
+import warnings
 
 import keras
 import keras_tuner
@@ -147,17 +148,26 @@ class StudyTuner(base_tuner.BaseTuner):
         # While others run the last trials, Keras Tuner asks again without a pause.
         time.sleep(0.05)
 
-    def run_trial(self, trial):
-        values = dict(trial.hyperparameters.values)
-        run = self.folder / run_name(values)
-        result = read_result(run)
-        if result is None:
-            self.progress.started(run.name)
-            result = run_point(self.study, self.config, trial.hyperparameters, run)
-            self.progress.ended(run.name, result)
-        if result["status"] == "failed":
-            raise keras_tuner.errors.FailedTrialError(result["reason"])
-        return {self.study.objective[0]: result["scalars"][self.study.objective[0]]}
+    def search(self):
+        with warnings.catch_warnings():
+            # A failed trial's objective is NaN, of which Keras Tuner takes statistics.
+            warnings.filterwarnings("ignore", category=RuntimeWarning)
+            super().search(verbose=0)
+
+    def run_trial(self, trial, **_):
+        objective = self.study.objective[0]
+        run = self.folder / run_name(trial.hyperparameters.values)
+        try:
+            result = read_result(run)
+            if result is None:
+                self.progress.started(run.name)
+                result = run_point(self.study, self.config, trial.hyperparameters, run)
+                self.progress.ended(run.name, result)
+        except Exception as error:
+            # The disk's or our own: Keras Tuner would note it and go on.
+            raise keras_tuner.errors.FatalValueError(str(error)) from error
+        # Keras Tuner prints the traceback of an exception, but not that of NaN.
+        return {objective: result["scalars"].get(objective, math.nan)}
 
 
 def run_point(study, config, hp, run):
