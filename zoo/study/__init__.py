@@ -1,6 +1,6 @@
 """What all studies share: grid, runs, resuming, results, report, flags."""
 
-from zoo.study.main import main
+from zoo.study.app import main
 from zoo.study.report import Section, deviation, format_mean, new_figure, plot_band
 from zoo.study.results import Results
 from zoo.study.study import Study

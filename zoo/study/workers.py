@@ -65,7 +65,8 @@ def run(count, folder, progress):
         while running:
             time.sleep(0.2)
             _tell(folder, progress)
-            if chief.poll() is not None:
+            # It ends with code 0 once no worker is left to ask for trials.
+            if chief.poll():
                 log = folder / "logs" / "chief.log"
                 raise OSError(
                     f"the chief ended with code {chief.returncode}: see {log}"

@@ -30,10 +30,11 @@ def main(study_class):
     a grid with a failed trial in exit code 2.
     """
     define_flags(study_class)
-    app.run(lambda _: run_study(study_class()), flags_parser=_parse)
+    app.run(lambda _: run_study(study_class()), flags_parser=parse)
 
 
-def _parse(argv):
+def parse(argv):
+    """Parses the flags; ends the process with one line where one is wrong."""
     try:
         left = flags.FLAGS(argv)
     except flags.Error as error:

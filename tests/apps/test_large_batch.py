@@ -1,0 +1,308 @@
+"""The study of large batches: its regimes, its findings, its users' mistakes."""
+
+import csv
+import pathlib
+import re
+import types
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from zoo.apps.large_batch import LargeBatch, study
+from zoo.data import load_images
+from zoo.study import app
+from zoo.study.flags import define_flags
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _flags():
+    define_flags(LargeBatch)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Calls the app with flags, in a folder of the test's; returns its exit code."""
+
+    def call(*arguments, logdir=None):
+        logdir = logdir or tmp_path / "runs"
+        try:
+            with flagsaver.flagsaver():
+                app.parse(["large_batch", f"--logdir={logdir}", *arguments])
+                return app.run_study(LargeBatch())
+        except SystemExit as error:
+            return error.code
+
+    return call
+
+
+@pytest.fixture
+def config():
+    return types.SimpleNamespace(
+        **LargeBatch.presets["quick"],
+        data_dir=None,
+        seed=0,
+        search="grid",
+        strategy="none",
+        policy="float32",
+        jit="auto",
+    )
+
+
+def error(capsys):
+    return capsys.readouterr().err.splitlines()
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """The folder of a finished `quick` run."""
+    logdir = tmp_path_factory.mktemp("quick")
+    with flagsaver.flagsaver():
+        app.parse(["large_batch", f"--logdir={logdir}"])
+        assert app.run_study(LargeBatch()) == 0
+    return logdir / "large_batch"
+
+
+def accuracies(folder, regime):
+    with open(folder / "results.csv") as file:
+        return [
+            float(row["test_accuracy"])
+            for row in csv.DictReader(file)
+            if row["regime"] == regime
+        ]
+
+
+def test_quick_shows_the_gap_and_what_closes_it(quick):
+    small, large, scaled, longer, both = (
+        accuracies(quick, regime) for regime in ("SB", "LB", "LR", "LE", "GBN+LE")
+    )
+    assert len(small) == len(large) == 2
+    # At equal epochs each seed's large batch is worse, a scaled rate closes part of
+    # the gap, equal updates all of it, with ghosts too.
+    assert max(large) < min(scaled) < max(scaled) < min(small)
+    assert min(longer) > np.mean(small) - 0.01
+    assert min(both) > np.mean(small) - 0.01
+
+
+def test_quick_reports_every_figure_and_table(quick):
+    text = (quick / "report.md").read_text()
+    for part in (
+        "## Table 5: digits",
+        "| 92.78 | 69.89 |",
+        "| 94.13 | 71.04 |",
+        "## Findings: digits",
+        "## Under-training: digits",
+        "scikit-learn",
+        "ResNet-50 on CIFAR",
+    ):
+        assert part in text
+    names = ["table5", *(f"figure{number}" for number in range(4, 10)), "distance"]
+    for name in names:
+        assert f"figures/digits_{name}.png" in text
+        assert (quick / "figures" / f"digits_{name}.png").stat().st_size > 5000
+    assert "LB below SB) | yes" in text
+
+
+def test_quick_says_that_the_gap_is_under_training(quick):
+    text = (quick / "report.md").read_text().partition("## Under-training")[2]
+    row = next(line for line in text.splitlines() if line.startswith("| LB"))
+    *_, gap, _, equal, _ = (cell.strip() for cell in row.split("|"))
+    assert float(gap) > 10
+    assert abs(float(equal)) < 5
+
+
+def test_the_same_command_gives_the_same_numbers(config, tmp_path):
+    runs = []
+    for number in range(2):
+        instance = LargeBatch()
+        instance.prepare(config)
+        hp = keras_tuner.HyperParameters()
+        hp.values = {"dataset": "digits", "regime": "GBN", "seed": 1}
+        keras.utils.set_random_seed(1)
+        runs.append(instance.run(hp, config, str(tmp_path / str(number))))
+    assert runs[0].keys() == runs[1].keys()
+    for name in runs[0]:
+        np.testing.assert_array_equal(runs[0][name], runs[1][name], err_msg=name)
+
+
+def test_regimes_are_those_of_table_5(config):
+    table = study.regimes(config)
+    assert list(table) == [
+        "SB",
+        "LB",
+        "LR",
+        "GBN",
+        "LE",
+        "GBN+LE",
+        "B32",
+        "B64",
+        "B128",
+    ]
+    assert table["GBN+LE"] == study.Regime(256, ghosts=True, longer=True, scaled=True)
+    config.lr_rule = "fixed"
+    assert "LR" not in study.regimes(config)
+
+
+def test_longer_training_makes_as_many_updates(config):
+    instance = LargeBatch()
+    table = study.regimes(config)
+    updates = {
+        name: instance._epochs(table[name], config) * 1280 / table[name].batch_size
+        for name in ("SB", "LB", "LE")
+    }
+    assert updates["LE"] == updates["SB"] == 16 * updates["LB"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "factor"), [("fixed", 1), ("sqrt", 4), ("linear", 16)]
+)
+def test_the_learning_rate_rules(config, rule, factor):
+    config.lr_rule, config.schedule = rule, "constant"
+    instance = LargeBatch()
+    data = load_images()
+    regime = study.Regime(256, longer=True, scaled=True)
+    optimizer = instance._model(data, regime, config, 100, 5).optimizer
+    np.testing.assert_allclose(optimizer.learning_rate, 0.01 * factor, rtol=1e-6)
+    assert optimizer.global_clipnorm == 5.0
+    plain = instance._model(data, study.Regime(256), config, 100, 5).optimizer
+    np.testing.assert_allclose(plain.learning_rate, 0.01, rtol=1e-6)
+    assert plain.global_clipnorm is None
+
+
+def test_schedules_and_warm_up(config):
+    step = study._schedule("step", 1.0, 100)
+    rates = [float(step(update)) for update in (0, 50, 51, 75, 76)]
+    np.testing.assert_allclose(rates, [1, 1, 0.1, 0.1, 0.01], rtol=1e-6)
+    cosine = study._schedule("cosine", 1.0, 100)
+    np.testing.assert_allclose([float(cosine(50)), float(cosine(100))], [0.5, 0])
+    config.warmup_epochs = 2
+    model = LargeBatch()._model(load_images(), study.Regime(16), config, 100, 5)
+    np.testing.assert_allclose(model.optimizer.learning_rate, 0.001, rtol=1e-6)
+
+
+def test_ghosts_are_in_the_network(config):
+    model = LargeBatch()._model(
+        load_images(), study.Regime(256, ghosts=True), config, 10, 5
+    )
+    sizes = [getattr(layer, "virtual_batch_size", None) for layer in model.layers]
+    assert sizes.count(16) == 2
+
+
+def test_dry_run_prints_the_grid_and_touches_nothing(run, capsys, tmp_path):
+    assert run("--dry_run") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 19
+    assert lines[0].startswith("dataset=digits,regime=SB,seed=0")
+    assert lines[-1].startswith("18 runs, about ")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_paper_preset_is_the_reports(capsys):
+    paper = LargeBatch.presets["paper"]
+    assert paper["dataset"] == ["cifar10", "cifar100"]
+    assert paper["model"] == "resnet50"
+    sizes = ("batch_size", "large_batch_size", "virtual_batch_size")
+    assert [paper[name] for name in sizes] == [64, 1024, 64]
+    assert LargeBatch.published["cifar100"]["GBN+LE"] == 71.04
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset=imagenet"], "`name`.*imagenet.*digits"),
+        (["--preset=huge"], "--preset=huge: value should be one of <quick|cpu|paper>"),
+        (["--epochs=0"], "--epochs=0"),
+        (["--runs=0"], "--runs=0"),
+        (["--batch_size=x"], "--batch_size=x"),
+        (["--virtual_batch_size=1"], "--virtual_batch_size=1"),
+        (
+            ["--large_batch_size=8"],
+            "--large_batch_size=8 must be above --batch_size=16",
+        ),
+        (["--large_batch_size=4096"], "must be at most the 1280 training images"),
+        (["--learning_rate=-1"], "--learning_rate=-1"),
+        (["--momentum=1.5"], "--momentum=1.5"),
+        (["--image_size=3"], "size must divide the images' sides, 8 and 8"),
+        (["--limit=99999"], "limit.*99999"),
+        (["--dataset=digits,digits"], "--dataset names one twice: digits,digits"),
+        (["--dataset=cifar10", "--data_dir=/nowhere"], "/nowhere"),
+        (["--jit=on", "--strategy=mirrored"], "--jit=on does not work under"),
+        (["--workers=-1"], "--workers=-1"),
+        (["--no_such_flag"], "no_such_flag"),
+        (["stray"], "unexpected argument 'stray'"),
+    ],
+)
+def test_a_mistake_ends_in_one_line_and_exit_code_1(
+    run, capsys, tmp_path, arguments, message
+):
+    assert run(*arguments) == 1
+    (line,) = error(capsys)
+    assert line.startswith("large_batch: error: ") or ": error: " in line
+    assert re.search(message.replace("|", r"\|"), line), line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_unwritable_logdir_is_named(run, capsys, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    assert run(logdir=tmp_path / "file") == 1
+    (line,) = error(capsys)
+    assert str(tmp_path / "file") in line
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_corrupt_results_folder_is_named_and_kept(run, capsys, tmp_path):
+    assert run("--trials=1", "--epochs=1") == 0
+    capsys.readouterr()
+    (result,) = pathlib.Path(tmp_path / "runs/large_batch").glob("*/result.json")
+    result.write_text("{ torn")
+    assert run("--trials=1", "--epochs=1") == 1
+    (line,) = error(capsys)
+    assert "result.json is not a result" in line
+    assert result.read_text() == "{ torn"
+
+
+def test_another_configuration_is_refused(run, capsys):
+    assert run("--trials=1", "--epochs=1") == 0
+    capsys.readouterr()
+    assert run("--trials=1", "--epochs=2") == 1
+    (line,) = error(capsys)
+    assert "holds another configuration: epochs was 1, now 2" in line
+
+
+def test_nan_data_is_a_mistake(run, capsys, monkeypatch, tmp_path):
+    data = load_images()
+    data.train[0][3, 2, 1, 0] = np.nan
+    monkeypatch.setattr(study, "load_images", lambda *_, **__: data)
+    assert run() == 1
+    (line,) = error(capsys)
+    assert "digits" in line and "1 NaN" in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_diverged_run_is_a_failed_run(run, capsys, tmp_path):
+    code = run("--trials=1", "--epochs=2", "--learning_rate=1e30", "--runs=1")
+    assert code == 2
+    output = capsys.readouterr()
+    assert "FAILED: FloatingPointError: the loss is nan in epoch 1" in output.out
+    assert "1 of 1 trials failed" in output.err
+    (folder,) = (tmp_path / "runs/large_batch").glob("dataset=*")
+    assert (folder / "train").is_dir()
+
+
+def test_flags_win_over_presets_and_replay(run, tmp_path):
+    assert run("--trials=1", "--epochs=1", "--model=mlp") == 0
+    lines = (tmp_path / "runs/large_batch/flags.txt").read_text().splitlines()
+    assert {"--epochs=1", "--model=mlp", "--batch_size=16", "--dataset=digits"} <= {
+        *lines
+    }
+    replay = [line for line in lines if not line.startswith("--logdir")]
+    assert run(*replay, logdir=tmp_path / "again") == 0
+    tables = [
+        (tmp_path / name / "large_batch/results.csv").read_text().rpartition(",")[0]
+        for name in ("runs", "again")
+    ]
+    assert tables[0] == tables[1]
+    assert flags.FLAGS.epochs is None

@@ -1,0 +1,46 @@
+"""What the tests of the study machine share."""
+
+import importlib.util
+import pathlib
+import sys
+import types
+
+import pytest
+
+COIN = pathlib.Path(__file__).with_name("coin.py")
+
+
+@pytest.fixture(scope="session")
+def coin():
+    """The class of the study in `coin.py`."""
+    spec = importlib.util.spec_from_file_location("coin", COIN)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["coin"] = module
+    spec.loader.exec_module(module)
+    return module.Coin
+
+
+@pytest.fixture
+def make_config(coin, tmp_path):
+    """Makes settings as flags would, in a folder of the test's."""
+
+    def make(**changes):
+        common = {
+            "preset": "quick",
+            "data_dir": None,
+            "logdir": str(tmp_path / "runs"),
+            "seed": 0,
+            "search": "grid",
+            "trials": None,
+            "workers": 0,
+            "strategy": "none",
+            "policy": "float32",
+            "jit": "auto",
+            "resume": True,
+            "fresh": False,
+            "dry_run": False,
+        }
+        settings = {**common, **coin.presets["quick"], **changes}
+        return types.SimpleNamespace(**settings)
+
+    return make
