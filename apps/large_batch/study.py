@@ -13,6 +13,7 @@ from zoo.data import (
     augment_flip_crop,
     average_pool,
     batches,
+    check_finite,
     load_images,
     steps_per_epoch,
 )
@@ -190,12 +191,7 @@ class LargeBatch(Study):
             )
         if len(set(config.dataset)) < len(config.dataset):
             raise ValueError(f"--dataset names one twice: {','.join(config.dataset)}")
-        self.data = {
-            name: load_images(
-                name, config.data_dir, limit=config.limit or None, seed=config.seed
-            )
-            for name in config.dataset
-        }
+        self.data = {name: _load(name, config) for name in config.dataset}
         for name, data in self.data.items():
             count = len(data.train[0])
             if config.large_batch_size > count:
@@ -328,6 +324,17 @@ class LargeBatch(Study):
                 jit_compile={"auto": "auto", "on": True, "off": False}[config.jit],
             )
         return model
+
+
+def _load(name, config):
+    limit = config.limit or None
+    try:
+        data = load_images(name, config.data_dir, limit=limit, seed=config.seed)
+        for part in ("train", "validation", "test"):
+            check_finite(part, getattr(data, part)[0])
+    except ValueError as error:
+        raise ValueError(f"--dataset={name}: {error}") from None
+    return data
 
 
 def _pool(data, size):

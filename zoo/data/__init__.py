@@ -2,7 +2,12 @@
 
 from zoo.data.formats import read_cifar_binary, read_cifar_python, read_idx
 from zoo.data.images import ImageSet, load_images
-from zoo.data.pipeline import augment_flip_crop, batches, steps_per_epoch
+from zoo.data.pipeline import (
+    augment_flip_crop,
+    batches,
+    check_finite,
+    steps_per_epoch,
+)
 from zoo.data.pooling import average_pool
 
 __all__ = [
@@ -10,6 +15,7 @@ __all__ = [
     "augment_flip_crop",
     "average_pool",
     "batches",
+    "check_finite",
     "load_images",
     "read_cifar_binary",
     "read_cifar_python",

@@ -109,8 +109,8 @@ def batches(
             "`images` and `labels` must have the same length, at least 1. Received: "
             f"{len(images)} images and {len(labels)} labels"
         )
-    _check_finite("images", images)
-    _check_finite("labels", labels)
+    check_finite("images", images)
+    check_finite("labels", labels)
     for name, value in (("seed", seed), ("first_epoch", first_epoch)):
         if not isinstance(value, numbers.Integral) or value < 0:
             raise ValueError(
@@ -187,7 +187,8 @@ def augment_flip_crop(images, labels, seed):
     return tf.gather(cropped, columns, axis=2, batch_dims=1), labels
 
 
-def _check_finite(name, values):
+def check_finite(name, values):
+    """Raises a `ValueError` that says where `values` are NaN or infinite."""
     if not np.issubdtype(values.dtype, np.inexact):
         return
     finite = np.isfinite(values)

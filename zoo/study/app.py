@@ -134,5 +134,7 @@ def _print_plan(study, config, points):
 
 def _complain(error):
     line = " ".join(str(error).split())
-    print(f"{pathlib.Path(sys.argv[0]).stem}: error: {line}", file=sys.stderr)
+    program = pathlib.Path(sys.argv[0])
+    name = program.parent.name if program.stem == "__main__" else program.stem
+    print(f"{name}: error: {line}", file=sys.stderr)
     return MISTAKE

@@ -1,0 +1,30 @@
+# make demo: a study on embedded data. make test: lint and tests. Both install first.
+
+PYTHON ?= python3
+VENV ?= .venv
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test lint format benchmark
+
+demo: $(INSTALLED)
+	$(VENV)/bin/python -m zoo.apps.large_batch
+
+test: lint
+	$(VENV)/bin/python -m pytest
+
+lint: $(INSTALLED)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: $(INSTALLED)
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+benchmark: $(INSTALLED)
+	$(VENV)/bin/python benchmarks/ghost_batch_norm.py
+
+$(INSTALLED): setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)/bin/python -m pip install --quiet --editable ".[test]"
+	touch $@
