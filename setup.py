@@ -54,7 +54,7 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.19"],
-        "test": ["build", "hypothesis", "pytest", "ruff"],
+        "test": ["build", "hypothesis", "pytest", "ruff", "setuptools"],
     },
     entry_points={"console_scripts": ["zoo=zoo.apps.__main__:main"]},
 )

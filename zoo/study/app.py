@@ -29,7 +29,11 @@ def main(study_class):
     A mistake in a flag, in the data or in the folder ends in one line and exit code 1,
     a grid with a failed trial in exit code 2.
     """
+    others = set(flags.FLAGS)
     define_flags(study_class)
+    for name in set(flags.FLAGS) - others:
+        # For --help, which shows the flags of the main module alone.
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
     app.run(lambda _: run_study(study_class()), flags_parser=parse)
 
 

@@ -56,7 +56,7 @@ def wrap(model, config):
     """
     if config.strategy != "multi_worker":
         return model
-    return _MultiWorkerModel(model.inputs, model.outputs)
+    return _MultiWorkerModel(model.inputs, model.outputs, name=model.name)
 
 
 class _MultiWorkerModel(keras.Model):

@@ -1,0 +1,69 @@
+"""Evaluation at updates, against Keras's own evaluation of the same weights."""
+
+import keras
+import numpy as np
+
+from zoo.metrics import EvaluateAtUpdates
+
+
+def network():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((5,)),
+            keras.layers.Dense(8),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.5),
+            keras.layers.Dense(3),
+        ]
+    )
+    model.compile(
+        keras.optimizers.SGD(0.1),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def data():
+    rng = np.random.default_rng(1)
+    return rng.normal(size=(20, 5)).astype("float32"), rng.integers(0, 3, 20)
+
+
+def test_curves_equal_keras_evaluation():
+    model, (x, y) = network(), data()
+    parts = {"training": (x, y), "validation": (x[:7], y[:7])}
+    callback = EvaluateAtUpdates(parts, updates=[2, 5, 10], batch_size=3)
+    logs = model.fit(
+        x, y, batch_size=4, epochs=2, verbose=0, shuffle=False, callbacks=[callback]
+    ).history
+    curves = callback.curves
+    assert curves["update"].tolist() == [2, 5, 10]
+    for part, (images, labels) in parts.items():
+        loss, accuracy = model.evaluate(images, labels, verbose=0)
+        np.testing.assert_allclose(curves[f"{part}_loss"][-1], loss, rtol=1e-5)
+        np.testing.assert_allclose(curves[f"{part}_accuracy"][-1], accuracy, rtol=1e-6)
+    np.testing.assert_allclose(logs["val_loss"], curves["validation_loss"][1:])
+
+
+def test_training_is_left_as_it_was():
+    histories = []
+    for callbacks in ([], [EvaluateAtUpdates({"validation": data()}, range(1, 11))]):
+        x, y = data()
+        history = network().fit(
+            x, y, batch_size=4, epochs=2, verbose=0, shuffle=False, callbacks=callbacks
+        )
+        histories.append(history.history)
+    assert histories[0]["loss"] == histories[1]["loss"]
+    assert histories[0]["accuracy"] == histories[1]["accuracy"]
+
+
+def test_huge_logits_do_not_overflow():
+    model = keras.Sequential(
+        [keras.Input((1,)), keras.layers.Dense(2, kernel_initializer="ones")]
+    )
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    x, y = np.full((2, 1), 1e30, "float32"), np.array([0, 1])
+    callback = EvaluateAtUpdates({"training": (x, y)}, [])
+    callback.set_model(model)
+    assert callback._evaluate(x, y) == (np.log(2.0), 0.5)
