@@ -15,7 +15,8 @@ def reestimate_batch_norm(model, data):
     `mean = sum_b n_b mean_b / N`,
     `variance = sum_b n_b (variance_b + mean_b^2) / N - mean^2`
 
-    All other state (random seeds, metrics, optimizer) is as before. Layers that act
+    All other state (weights, random seeds, metrics, optimizer) is as before, whatever
+    interrupts the run. Frozen layers are measured too. Layers that act
     only in training, such as dropout, act, as they did when the running statistics
     were first taken.
 
@@ -51,19 +52,20 @@ def reestimate_batch_norm(model, data):
         raise ValueError(
             f"model must have a BatchNormalization layer. Received: model={model.name}"
         )
-    state = [(variable, variable.numpy()) for variable in model.non_trainable_variables]
+    state = [(variable, variable.numpy()) for variable in model.variables]
+    # The running statistics become those of the last batch.
+    during = {"momentum": 0.0, "virtual_batch_size": None, "trainable": True}
     settings = [
         (layer, name, getattr(layer, name))
         for layer in layers
-        for name in ("momentum", "virtual_batch_size", "trainable")
-        if hasattr(layer, name)
+        for name, value in during.items()
+        if getattr(layer, name, value) != value
     ]
     sums = [np.zeros((2, *layer.moving_mean.shape)) for layer in layers]
     rows = 0
     try:
         for layer, name, _ in settings:
-            # The running statistics become those of the last batch.
-            setattr(layer, name, {"momentum": 0.0, "trainable": True}.get(name))
+            setattr(layer, name, during[name])
         for batch in data:
             inputs = batch[0] if isinstance(batch, tuple) else batch
             model(inputs, training=True)
@@ -71,7 +73,10 @@ def reestimate_batch_norm(model, data):
             rows += count
             for layer, total in zip(layers, sums, strict=True):
                 mean = layer.moving_mean.numpy().astype("float64")
-                total += count * np.stack([mean, layer.moving_variance + mean**2])
+                variance = layer.moving_variance.numpy().astype("float64")
+                total += count * np.stack([mean, variance + mean**2])
+                # A layer that cannot use the next batch (one row) leaves these alone.
+                _assign(layer, *(total / rows))
     finally:
         for layer, name, value in settings:
             setattr(layer, name, value)
@@ -79,6 +84,13 @@ def reestimate_batch_norm(model, data):
             variable.assign(value)
     if not rows:
         raise ValueError("data must hold at least one batch. Received: none")
-    for layer, (mean, square) in zip(layers, sums, strict=True):
-        layer.moving_mean.assign(mean / rows)
-        layer.moving_variance.assign(square / rows - (mean / rows) ** 2)
+    for layer, total in zip(layers, sums, strict=True):
+        _assign(layer, *(total / rows))
+
+
+def _assign(layer, mean, square):
+    variance = np.maximum(square - mean**2, 0)
+    layer.moving_mean.assign(mean)
+    layer.moving_variance.assign(variance)
+    if getattr(layer, "renorm", False):
+        layer.moving_stddev.assign(np.sqrt(variance + layer.epsilon))

@@ -31,8 +31,14 @@ class GhostBatchNorm(keras.layers.BatchNormalization):
     deviations; here, as in Keras, variances are averaged.
 
     The weights are those of `keras.layers.BatchNormalization`, in shape and order, so
-    checkpoints load either way. Under `tf.distribute` each replica cuts its own part
-    of the batch, and the running statistics are averaged over the replicas.
+    `set_weights` takes either's. A `.weights.h5` file names layers by their class: load
+    one of Keras's layers into those, then call `to_ghost_batch_norm`.
+
+    Under `tf.distribute` each replica cuts its own part of the batch, and the running
+    statistics are averaged over the replicas; one left without rows changes nothing.
+
+    Derivatives of any order are exact, in reverse and forward mode. On TensorFlow those
+    of Keras's layer lack a term from the second order on.
 
     Args:
         virtual_batch_size: int >= 2, rows a ghost, or `None` for the whole batch.
@@ -151,12 +157,14 @@ class GhostBatchNorm(keras.layers.BatchNormalization):
         mean, variance, count = map(_backend.join, moments)
 
         gamma, beta = self._affine(x.dtype)
+        valid = count >= 2
         if self._renorm:
             r, d, *_ = self._renorm_correction_and_moments(mean, variance)
+            r, d = ops.where(valid, r, 1), ops.where(valid, d, 0)
             gamma, beta = self._compose_transforms(r, d, gamma, beta, x.dtype)
         moving_mean, moving_variance = self._moving(x.dtype)
-        center = ops.where(count >= 2, mean, moving_mean)
-        spread = ops.where(count >= 2, variance, moving_variance)
+        center = ops.where(valid, mean, moving_mean)
+        spread = ops.where(valid, variance, moving_variance)
         scale = gamma * ops.rsqrt(spread + self.epsilon)
         offset = ops.broadcast_to(beta, ops.shape(mean))
 
@@ -183,7 +191,9 @@ class GhostBatchNorm(keras.layers.BatchNormalization):
         return getattr(self, "renorm", False)
 
     def _update_moving(self, mean, variance, valid):
-        """Moves the running statistics by those of the valid ghosts, [ghosts, 1]."""
+        """Moves the running statistics by those of the ghosts where `valid` is 1."""
+        mean = ops.where(valid, mean, 0)
+        variance = ops.where(valid, variance, 0)
         if not self._renorm:
             self._move(self.moving_mean, mean, valid, self.momentum)
             self._move(self.moving_variance, variance, valid, self.momentum)
@@ -218,7 +228,9 @@ class GhostBatchNorm(keras.layers.BatchNormalization):
 def _moments(x, mask):
     """Mean, variance and count of the positions, each `[ghosts, channels]`."""
     if mask is None:
-        mean, variance = ops.moments(x, axes=1)
+        # ops.moments stops a gradient that second derivatives need.
+        mean = ops.mean(x, axis=1)
+        variance = ops.mean(ops.square(x - mean[:, None]), axis=1)
         return mean, variance, ops.full_like(mean[:, :1], ops.shape(x)[1])
     count = ops.sum(ops.cast(mask, x.dtype), axis=1)
     some = ops.maximum(count, 1)
@@ -234,7 +246,8 @@ def to_ghost_batch_norm(model, virtual_batch_size=64, update="sequential"):
     not compiled.
 
     Args:
-        model: functional or sequential `keras.Model`; nested models are converted too.
+        model: functional or built sequential `keras.Model`; nested ones are converted
+            too.
         virtual_batch_size: int >= 2, rows a ghost. Defaults to 64.
         update: as for `GhostBatchNorm`. Defaults to `"sequential"`.
 
@@ -242,7 +255,8 @@ def to_ghost_batch_norm(model, virtual_batch_size=64, update="sequential"):
         A `keras.Model` that predicts as `model` does.
 
     Raises:
-        ValueError: `model` has no batch normalisation, or cannot be cloned.
+        ValueError: `model` is no functional or built sequential model, has no batch
+            normalisation, or has one inside another layer (a wrapper, a subclass).
 
     Example:
 
@@ -251,28 +265,39 @@ def to_ghost_batch_norm(model, virtual_batch_size=64, update="sequential"):
     >>> to_ghost_batch_norm(model, virtual_batch_size=32).layers[-1].virtual_batch_size
     32
     """
-    converted = []
-
-    def convert(layer):
-        if not isinstance(layer, keras.layers.BatchNormalization):
-            return layer.__class__.from_config(layer.get_config())
-        config = {
-            **layer.get_config(),
-            "virtual_batch_size": virtual_batch_size,
-            "update": update,
-        }
-        converted.append(layer.name)
-        return GhostBatchNorm.from_config(config)
-
-    if not isinstance(model, keras.Sequential | keras.Model) or not model.inputs:
+    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         raise ValueError(
-            "model must be a functional or sequential keras.Model. "
+            "model must be a functional or built sequential keras.Model. "
             f"Received: model={model!r}"
         )
+
+    def convert(layer):
+        config = layer.get_config()
+        if not isinstance(layer, keras.layers.BatchNormalization):
+            return layer.__class__.from_config(config)
+        # Raises what from_config would bury in a TypeError.
+        GhostBatchNorm(
+            virtual_batch_size, update=update, synchronized=layer.synchronized
+        )
+        config.update(virtual_batch_size=virtual_batch_size, update=update)
+        return GhostBatchNorm.from_config(config)
+
     copy = keras.models.clone_model(model, clone_function=convert, recursive=True)
-    if not converted:
+    layers = [
+        layer
+        for layer in copy._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    if not layers:
         raise ValueError(
             f"model must have a BatchNormalization layer. Received: model={model.name}"
         )
+    for layer in layers:
+        if not isinstance(layer, GhostBatchNorm):
+            raise ValueError(
+                "model must have its BatchNormalization layers in functional or "
+                "sequential models, not inside other layers. "
+                f"Received: model={model.name}, with the layer {layer.path}"
+            )
     copy.set_weights(model.get_weights())
     return copy

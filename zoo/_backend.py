@@ -68,6 +68,9 @@ def ghost_norm(x, gamma, beta, moving, size, epsilon):
     its statistics to its output. XLA fuses the closed form better, and the ghosts of a
     matrix are too small to pay for a kernel call each.
 
+    Derivatives of any order and mode are those of the closed form; none flow through
+    the returned statistics.
+
     Args:
         x: `[batch, ..., channels]`, float32 or float64.
         gamma, beta: `[channels]`.
@@ -80,147 +83,253 @@ def ghost_norm(x, gamma, beta, moving, size, epsilon):
         The normalised `x`; means and biased variances, `[ghosts, channels]`; counts of
         positions, `[ghosts, 1]`.
     """
-    fusible = x.dtype == tf.float32 and any(side != 1 for side in x.shape[1:-1])
-    if fusible and not under_xla():
-        return _fused_ghost_norm(x, gamma, beta, size, epsilon)
-    return _closed_form_ghost_norm(x, gamma, beta, moving, size, epsilon)
+    fusible = (
+        x.dtype == tf.float32
+        and any(side != 1 for side in x.shape[1:-1])
+        # The kernel knows no running statistics: each ghost must have two positions.
+        and math.prod(side for side in x.shape[:-1] if side) >= 2
+    )
+    fused = fusible and not under_xla()
+    normalize = _fused_ghost_norm if fused else _closed_form_ghost_norm
+    y, mean, variance = normalize(x, gamma, beta, moving, size, epsilon)
+    count = _ghost_counts(x, size)
+    if fused:
+        # The kernel normalises by the biased variance, yet returns the unbiased one.
+        variance *= (count - 1) / count
+    return y, mean, variance, count
 
 
-def _fused_ghost_norm(x, gamma, beta, size, epsilon):
-    shape = tf.shape(x)
-    # The kernel reduces over all but the last of four axes.
-    flat = tf.reshape(x, [shape[0], -1, 1, x.shape[-1]])
-    if size is None or (x.shape[0] is not None and x.shape[0] < 2 * size):
-        rows = shape[:1]
-        y, mean, variance = _fused_batch_norm(flat, gamma, beta, epsilon)[:3]
-        mean, variance = mean[None], variance[None]
+def _ghost_counts(x, size):
+    rows, *sizes, _ = ops.shape(x)
+    if size is None or (isinstance(rows, int) and rows < 2 * size):
+        counts = [rows]
+    elif isinstance(rows, int):
+        # Constants, which XLA folds into the weights of the running statistics.
+        whole = rows // size - 1
+        counts = [size] * whole + [rows - size * whole]
     else:
-        starts = tf.range(tf.maximum(shape[0] // size, 1)) * size
-        ends = tf.concat([starts[1:], shape[:1]], 0)
-        rows = ends - starts
-        y, mean, variance = _fused_runs(flat, gamma, beta, starts, ends, epsilon)
-    count = tf.cast(rows * tf.shape(flat)[1], x.dtype)[:, None]
-    # The kernel normalises by the biased variance, yet returns the unbiased one.
-    return tf.reshape(y, shape), mean, variance * (count - 1) / count, count
+        starts = tf.range(tf.maximum(rows // size, 1)) * size
+        counts = tf.concat([starts[1:], [rows]], 0) - starts
+    return tf.cast(counts, x.dtype)[:, None] * tf.cast(math.prod(sizes), x.dtype)
 
 
-def _fused_runs(x, gamma, beta, starts, ends, epsilon):
-    runs = tf.size(starts)
-
+def _fused_ghost_norm(x, gamma, beta, _, size, epsilon):
     @tf.custom_gradient
     def normalize(x, gamma, beta):
-        y, mean, variance, *reserve = _for_each(
-            runs,
-            lambda run: _fused_batch_norm(
-                x[starts[run] : ends[run]], gamma, beta, epsilon
+        y, mean, variance, *reserve = _each_ghost(
+            lambda x, gamma, beta: tf.raw_ops.FusedBatchNormV2(
+                x=x,
+                scale=gamma,
+                offset=beta,
+                mean=tf.zeros([0]),
+                variance=tf.zeros([0]),
+                epsilon=epsilon,
+                is_training=True,
             ),
-            x.shape,
+            size,
+            images=[x],
+            shared=[gamma, beta],
             stacked=4,
         )
 
         def gradient(dy, *_):
-            dx, dgamma, dbeta = _for_each(
-                runs,
-                lambda run: tf.raw_ops.FusedBatchNormGradV3(
-                    y_backprop=dy[starts[run] : ends[run]],
-                    x=x[starts[run] : ends[run]],
-                    scale=gamma,
-                    reserve_space_1=reserve[0][run],
-                    reserve_space_2=reserve[1][run],
-                    reserve_space_3=tf.zeros([0]),
-                    epsilon=epsilon,
-                    is_training=True,
-                )[:3],
-                x.shape,
-                stacked=2,
-            )
-            return dx, tf.reduce_sum(dgamma, 0), tf.reduce_sum(dbeta, 0)
+            return _fused_gradient(dy, x, gamma, reserve, size, epsilon)
 
         return (y, mean, variance), gradient
+
+    if not tf.executing_eagerly():
+        # Forward mode sees a graph's custom gradients only as parts of functions.
+        normalize = tf.function(normalize, autograph=False)
+    # The kernel reduces over all but the last of four axes.
+    flat = tf.reshape(x, [tf.shape(x)[0], -1, 1, x.shape[-1]])
+    y, mean, variance = normalize(flat, gamma, beta)
+    return tf.reshape(y, tf.shape(x)), mean, variance
+
+
+def _fused_gradient(dy, x, gamma, reserve, size, epsilon):
+    @tf.custom_gradient
+    def gradient(dy, x, gamma):
+        # Tensors of the graph that this runs in, which the next derivative finds.
+        dy, x, gamma = map(tf.identity, (dy, x, gamma))
+        dx, *sums = _each_ghost(
+            lambda dy, x, gamma, mean, spread: tf.raw_ops.FusedBatchNormGradV2(
+                y_backprop=dy,
+                x=x,
+                scale=gamma,
+                reserve_space_1=mean,
+                reserve_space_2=spread,
+                epsilon=epsilon,
+                is_training=True,
+            )[:3],
+            size,
+            images=[dy, x],
+            shared=[gamma],
+            values=reserve,
+            stacked=2,
+        )
+        # Of an empty batch the kernel makes NaN.
+        some = tf.cast(tf.shape(x)[0] > 0, x.dtype)
+        dgamma, dbeta = (
+            tf.math.multiply_no_nan(tf.reduce_sum(part, 0), some) for part in sums
+        )
+
+        def gradient_of_gradient(ddx, ddgamma, ddbeta):
+            blocks, frames, _ = _ghost_frames(x, (0.0, 1.0), size, epsilon)
+            return _closed_form_second_gradient(
+                ddx, ddgamma, ddbeta, dy, x, gamma, blocks, frames
+            )
+
+        return (dx, dgamma, dbeta), gradient_of_gradient
+
+    return gradient(dy, x, gamma)
+
+
+def _each_ghost(function, size, images, shared, values=(), *, stacked):
+    """Calls `function` with each ghost of `images`, `shared`, and each of `values`.
+
+    Its first output is joined by rows, the `stacked` others are stacked. Nothing is
+    differentiated through the loop: TensorFlow gets its second derivatives wrong.
+    """
+    images, shared, values = tf.nest.map_structure(
+        tf.stop_gradient, (list(images), list(shared), list(values))
+    )
+    rows, *sizes = images[0].shape
+    if size is None or (rows is not None and rows < 2 * size):
+        first, *others = function(*images, *shared, *(value[0] for value in values))
+        return first, *(output[None] for output in others)
+    rows = tf.shape(images[0])[0]
+    ghosts = tf.maximum(rows // size, 1)
+
+    def body(ghost, *arrays):
+        start = ghost * size
+        stop = tf.where(ghost < ghosts - 1, start + size, rows)
+        outputs = function(
+            *(image[start:stop] for image in images),
+            *shared,
+            *(value[ghost] for value in values),
+        )
+        pairs = zip(arrays, outputs, strict=True)
+        return ghost + 1, *(array.write(ghost, output) for array, output in pairs)
+
+    def array(*shape, **kwargs):
+        return tf.TensorArray(tf.float32, ghosts, element_shape=shape, **kwargs)
+
+    _, first, *others = tf.while_loop(
+        lambda ghost, *_: ghost < ghosts,
+        body,
+        [
+            0,
+            array(None, *sizes, infer_shape=False),
+            *(array(sizes[-1]) for _ in range(stacked)),
+        ],
+    )
+    return first.concat(), *(array.stack() for array in others)
+
+
+def _closed_form_ghost_norm(x, gamma, beta, moving, size, epsilon):
+    @tf.custom_gradient
+    def normalize(x, gamma, beta):
+        blocks, frames, moments = _ghost_frames(x, moving, size, epsilon)
+        outputs = [
+            (block - center) * (gamma * inverse) + beta
+            for block, (center, inverse, _) in zip(blocks, frames, strict=True)
+        ]
+        mean, variance = (
+            join([statistic[:, 0] for statistic in statistics])
+            for statistics in zip(*moments, strict=True)
+        )
+
+        def gradient(dy, *_):
+            return _closed_form_gradient(dy, x, gamma, blocks, frames)
+
+        return (uncut_ghosts(outputs, x), mean, variance), gradient
 
     return normalize(x, gamma, beta)
 
 
-def _fused_batch_norm(x, gamma, beta, epsilon):
-    return tf.raw_ops.FusedBatchNormV3(
-        x=x,
-        scale=gamma,
-        offset=beta,
-        mean=tf.zeros([0]),
-        variance=tf.zeros([0]),
-        epsilon=epsilon,
-        is_training=True,
-    )[:5]
+def _ghost_frames(x, moving, size, epsilon):
+    """Blocks of ghosts, what each is normalised by, and their moments.
 
-
-def _for_each(runs, function, shape, stacked):
-    """Calls `function(run)`; joins its first output by rows, stacks the others."""
-    arrays = [
-        tf.TensorArray(
-            tf.float32, runs, infer_shape=False, element_shape=[None, *shape[1:]]
-        )
-    ] + [
-        tf.TensorArray(tf.float32, runs, element_shape=shape[-1:])
-        for _ in range(stacked)
-    ]
-
-    def body(run, *arrays):
-        outputs = function(run)
-        return run + 1, *(
-            array.write(run, output)
-            for array, output in zip(arrays, outputs, strict=True)
-        )
-
-    _, rows, *others = tf.while_loop(lambda run, *_: run < runs, body, [0, *arrays])
-    return rows.concat(), *(array.stack() for array in others)
-
-
-def _closed_form_ghost_norm(x, gamma, beta, moving, size, epsilon):
-    moving_mean, moving_variance = moving
-
-    @tf.custom_gradient
-    def normalize(x, gamma, beta):
-        blocks = cut_ghosts(x, size)
-        outputs, saved = [], []
-        for block in blocks:
-            mean = tf.reduce_mean(block, 1, keepdims=True)
-            variance = tf.reduce_mean(
-                tf.math.squared_difference(block, mean), 1, keepdims=True
-            )
+    A frame is a centre, an inverse deviation, and 1 if both are the ghost's own, 0 if
+    they are the running statistics'.
+    """
+    blocks, frames, moments = cut_ghosts(x, size), [], []
+    for block in blocks:
+        mean = _mean(block)
+        variance = _mean(tf.math.squared_difference(block, mean))
+        moments.append((mean, variance))
+        center, spread, own = mean, variance, 1.0
+        if (block.shape[1] or 0) < 2:
             valid = tf.shape(block)[1] >= 2
-            center = tf.where(valid, mean, moving_mean)
-            inverse = tf.math.rsqrt(
-                tf.where(valid, variance, moving_variance) + epsilon
-            )
-            outputs.append((block - center) * (gamma * inverse) + beta)
-            saved.append((mean, variance, center, inverse, tf.cast(valid, x.dtype)))
-        mean = join([kept[0][:, 0] for kept in saved])
-        variance = join([kept[1][:, 0] for kept in saved])
+            center = tf.where(valid, mean, moving[0])
+            spread = tf.where(valid, variance, moving[1])
+            own = tf.cast(valid, x.dtype)
+        frames.append((center, tf.math.rsqrt(spread + epsilon), own))
+    return blocks, frames, moments
 
-        def gradient(dy, *_):
-            dx, dgamma, dbeta = [], 0.0, 0.0
-            for dblock, block, (*_, center, inverse, valid) in zip(
-                cut_ghosts(dy, size), blocks, saved, strict=True
-            ):
-                normal = (block - center) * inverse
-                mean_dy = tf.reduce_mean(dblock, 1, keepdims=True)
-                mean_dy_normal = tf.reduce_mean(dblock * normal, 1, keepdims=True)
-                dx.append(
-                    (dblock - valid * mean_dy - normal * (valid * mean_dy_normal))
-                    * (gamma * inverse)
-                )
-                count = tf.cast(tf.shape(block)[1], x.dtype)
-                dgamma += count * tf.reduce_sum(mean_dy_normal, [0, 1])
-                dbeta += count * tf.reduce_sum(mean_dy, [0, 1])
-            return uncut_ghosts(dx, x), dgamma, dbeta
 
-        return (uncut_ghosts(outputs, x), mean, variance), gradient
+def _closed_form_gradient(dy, x, gamma, blocks, frames):
+    dxs, dgammas, dbetas = [], [], []
+    for dblock, block, (center, inverse, own) in zip(
+        _cut_like(blocks, dy), blocks, frames, strict=True
+    ):
+        normal = (block - center) * inverse
+        rest, mean, along = _project(dblock, normal, own)
+        dxs.append(rest * (gamma * inverse))
+        dgammas.append(_total(along, block))
+        dbetas.append(_total(mean, block))
+    return uncut_ghosts(dxs, x), tf.add_n(dgammas), tf.add_n(dbetas)
 
-    y, mean, variance = normalize(x, gamma, beta)
-    count = join(
-        [
-            tf.fill([tf.shape(block)[0], 1], tf.cast(tf.shape(block)[1], x.dtype))
-            for block in cut_ghosts(x, size)
-        ]
-    )
-    return y, mean, variance, count
+
+def _project(t, normal, own):
+    """`t` less its parts along ones and `normal`, and its mean products with both."""
+    mean, along = _mean(t), _mean(t * normal)
+    return t - own * mean - normal * (own * along), mean, along
+
+
+def _mean(x):
+    """Means over the positions of each ghost, `[ghosts, 1, channels]`."""
+    positions = x.shape[1]
+    small = positions is not None and 0 < positions <= 512
+    if small and under_xla() and not tf.config.list_physical_devices("GPU"):
+        # On a CPU, XLA sums a middle axis in loops slower than a product of matrices.
+        weights = tf.fill([tf.shape(x)[0], 1, positions], 1 / positions)
+        return tf.matmul(tf.cast(weights, x.dtype), x)
+    return tf.reduce_mean(x, 1, keepdims=True)
+
+
+def _total(means, block):
+    """Sums over a block, by channel, from the means over its ghosts' positions."""
+    count = tf.cast(tf.shape(block)[1], block.dtype)
+    # The means of an empty batch are NaN.
+    return tf.math.multiply_no_nan(tf.reduce_sum(means, [0, 1]), count)
+
+
+def _closed_form_second_gradient(ddx, ddgamma, ddbeta, dy, x, gamma, blocks, frames):
+    """The gradient of `_closed_form_gradient` for `dy`, `x` and `gamma`."""
+    ddys, dxs, dgammas = [], [], []
+    cotangents, dblocks = _cut_like(blocks, ddx), _cut_like(blocks, dy)
+    for cotangent, dblock, block, (center, inverse, own) in zip(
+        cotangents, dblocks, blocks, frames, strict=True
+    ):
+        normal, scale = (block - center) * inverse, gamma * inverse
+        rest, _, along = _project(cotangent, normal, own)
+        inner, dblock_along = _mean(rest * dblock), _mean(dblock * normal)
+        dnormal = ddgamma * dblock - own * scale * (
+            dblock_along * cotangent + along * dblock
+        )
+        rest_dnormal, *_ = _project(dnormal, normal, own)
+        ddys.append(scale * rest + ddgamma * normal + ddbeta)
+        dxs.append(inverse * (rest_dnormal - normal * (own * scale * inner)))
+        dgammas.append(_total(inverse * inner, block))
+    return uncut_ghosts(ddys, x), uncut_ghosts(dxs, x), tf.add_n(dgammas)
+
+
+def _cut_like(blocks, x):
+    """Cuts `x` as the blocks were cut, however little is known of its shape."""
+    if len(blocks) == 1:
+        return [tf.reshape(x, tf.shape(blocks[0]))]
+    shapes = [tf.shape(block) for block in blocks]
+    rows = tf.reshape(x, [-1, blocks[0].shape[-1]])
+    parts = tf.split(rows, [shape[0] * shape[1] for shape in shapes])
+    return [tf.reshape(part, to) for part, to in zip(parts, shapes, strict=True)]
