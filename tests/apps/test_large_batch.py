@@ -200,6 +200,13 @@ def test_dry_run_prints_the_grid_and_touches_nothing(run, capsys, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_dry_run_knows_what_it_does_not_know(run, capsys):
+    assert run("--dry_run", "--model=mlp") == 0
+    assert "18 runs; their time was not measured" in capsys.readouterr().out
+    assert run("--dry_run", "--search=random", "--trials=7") == 0
+    assert "random search, 7 trials" in capsys.readouterr().out
+
+
 def test_the_paper_preset_is_the_reports(capsys):
     paper = LargeBatch.presets["paper"]
     assert paper["dataset"] == ["cifar10", "cifar100"]

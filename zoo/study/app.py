@@ -11,6 +11,7 @@ from zoo.study.flags import define_flags, make_config, to_flags
 from zoo.study.report import Section, write_report
 from zoo.study.results import Results, run_name
 from zoo.study.runner import (
+    DEFAULT_TRIALS,
     Progress,
     StudyTuner,
     format_seconds,
@@ -126,12 +127,17 @@ def _how(study, config, results):
 
 def _print_plan(study, config, points):
     if not points:
-        print(f"{study.name}: {config.search} search over {config.trials} trials")
+        trials = config.trials or DEFAULT_TRIALS
+        print(f"{study.name}: {config.search} search, {trials} trials")
         return
     seconds = [study.seconds(point, config) for point in points]
-    width = max(len(run_name(point)) for point in points)
-    for point, estimate in zip(points, seconds, strict=True):
-        print(f"{run_name(point):{width}}  about {format_seconds(estimate)}")
+    names = [run_name(point) for point in points]
+    if None in seconds:
+        print("\n".join(names))
+        print(f"{len(points)} runs; their time was not measured")
+        return
+    for name, estimate in zip(names, seconds, strict=True):
+        print(f"{name:{max(map(len, names))}}  about {format_seconds(estimate)}")
     total = format_seconds(sum(seconds) / max(config.workers, 1))
     print(f"{len(points)} runs, about {total} on two cores")
 

@@ -220,7 +220,7 @@ class Progress:
         self.study, self.config = study, config
         # Without a grid, the number of trials, and nothing known of each.
         self.estimates = {
-            run_name(point): study.seconds(point, config) for point in points
+            run_name(point): study.seconds(point, config) or 1.0 for point in points
         }
         self.total = len(points) or (config.trials or DEFAULT_TRIALS)
         if config.search == "hyperband":

@@ -62,8 +62,12 @@ class Study:
         self.grid(hp, config)
 
     def seconds(self, values, config):
-        """Estimates the seconds that the point `values` takes on two cores."""
-        return 1.0
+        """Estimates the seconds that the point `values` takes on two cores.
+
+        Returns:
+            float, or `None` where nothing was measured.
+        """
+        return None
 
     def run(self, hp, config, logdir):
         """Runs one point.

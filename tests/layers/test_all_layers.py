@@ -1,0 +1,222 @@
+"""What every layer must do: one row a layer (or a way to set it up), one test a duty.
+
+A new layer adds a row to `ROWS`; a test fails until it does.
+"""
+
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import zoo
+import zoo.layers
+
+ROOT = pathlib.Path(zoo.__file__).parents[1]
+
+
+@dataclasses.dataclass
+class Row:
+    """A layer, and inputs that it takes: `shape` begins with the batch size."""
+
+    layer: type
+    kwargs: dict
+    shape: tuple
+    mask: bool = False
+
+    def __str__(self):
+        arguments = ",".join(f"{name}={value}" for name, value in self.kwargs.items())
+        return f"{self.layer.__name__}({arguments})-{len(self.shape)}D"
+
+    def build(self, **kwargs):
+        keras.utils.set_random_seed(0)
+        return self.layer(**self.kwargs, **kwargs)
+
+    def inputs(self):
+        generator = np.random.default_rng(0)
+        return generator.normal(1.0, 2.0, self.shape).astype("float32")
+
+    def model(self, **kwargs):
+        inputs = keras.Input(self.shape[1:])
+        return keras.Model(inputs, self.build(**kwargs)(inputs))
+
+
+ROWS = [
+    Row(zoo.layers.GhostBatchNorm, {"virtual_batch_size": 4}, (10, 3)),
+    Row(zoo.layers.GhostBatchNorm, {"virtual_batch_size": None}, (10, 3)),
+    Row(zoo.layers.GhostBatchNorm, {"virtual_batch_size": 4}, (10, 5, 3), mask=True),
+    Row(zoo.layers.GhostBatchNorm, {"virtual_batch_size": 4}, (10, 4, 4, 3)),
+    Row(zoo.layers.GhostBatchNorm, {"update": "mean", "axis": 1}, (10, 3, 4)),
+]
+every_row = pytest.mark.parametrize("row", ROWS, ids=str)
+masked_rows = pytest.mark.parametrize("row", [row for row in ROWS if row.mask], ids=str)
+
+
+def public_layers():
+    things = [getattr(zoo.layers, name) for name in zoo.layers.__all__]
+    return {
+        thing
+        for thing in things
+        if isinstance(thing, type) and issubclass(thing, keras.Layer)
+    }
+
+
+def test_every_public_layer_has_a_row():
+    assert public_layers() == {row.layer for row in ROWS}
+
+
+def arrays(outputs):
+    return [np.asarray(tf.cast(t, "float32")) for t in keras.tree.flatten(outputs)]
+
+
+def assert_equal(one, other):
+    for ours, theirs in zip(arrays(one), arrays(other), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def train_once(model, row, **kwargs):
+    targets = [np.zeros(output.shape) for output in arrays(model(row.inputs()))]
+    model.compile("sgd", "mse", **kwargs)
+    model.fit(row.inputs(), targets, batch_size=row.shape[0], verbose=0)
+    return model.get_weights()
+
+
+@every_row
+def test_config_makes_an_equal_layer_before_and_after_build(row):
+    layer = row.build()
+    config = layer.get_config()
+    layer(row.inputs())
+    assert layer.get_config() == config
+    revived = row.layer.from_config(config)
+    assert revived.get_config() == config
+    assert set(vars(revived)) == set(vars(row.build()))
+
+
+@every_row
+def test_registered_under_zoo(row):
+    name = keras.saving.get_registered_name(row.layer)
+    assert name == f"zoo>{row.layer.__name__}"
+
+
+@every_row
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_symbolic_output_tells_the_truth(row, dtype):
+    layer = row.build(dtype=dtype)
+    symbolic = layer(keras.KerasTensor(row.shape, dtype=layer.compute_dtype))
+    for training in (False, True):
+        real = layer(tf.cast(row.inputs(), layer.compute_dtype), training=training)
+        for ours, theirs in zip(
+            keras.tree.flatten(symbolic), keras.tree.flatten(real), strict=True
+        ):
+            assert ours.shape == theirs.shape
+            assert ours.dtype == keras.backend.standardize_dtype(theirs.dtype)
+    shapes = layer.compute_output_shape(row.shape)
+    assert keras.tree.flatten(shapes) == keras.tree.flatten(
+        keras.tree.map_structure(lambda tensor: tensor.shape, symbolic)
+    )
+
+
+@every_row
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_keeps_weights_in_float32_and_its_output_close(row, dtype):
+    layer, exact = row.build(dtype=dtype), row.build()
+    outputs = [one(row.inputs(), training=True) for one in (layer, exact)]
+    assert {weight.dtype for weight in layer.weights} <= {"float32"}
+    for ours, theirs in zip(*map(arrays, outputs), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0.05, atol=0.05)
+
+
+@every_row
+def test_any_batch_size_in_inference(row):
+    model = row.model()
+    whole = arrays(model.predict(row.inputs(), verbose=0))
+    for rows in (1, 3):
+        part = arrays(model.predict(row.inputs()[:rows], verbose=0))
+        for ours, theirs in zip(part, whole, strict=True):
+            np.testing.assert_allclose(ours, theirs[:rows], rtol=1e-5, atol=1e-6)
+
+
+@every_row
+def test_trains_with_and_without_xla_alike(row):
+    plain = train_once(row.model(), row, jit_compile=False)
+    compiled = train_once(row.model(), row, jit_compile=True)
+    for ours, theirs in zip(compiled, plain, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@every_row
+def test_gradients_reach_inputs_and_all_weights(row):
+    layer = row.build()
+    x = tf.constant(row.inputs())
+    layer(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        outputs = keras.tree.flatten(layer(x, training=True))
+        loss = sum(tf.reduce_sum(tf.sin(output)) for output in outputs)
+    weights = [weight.value for weight in layer.trainable_weights]
+    for gradient in tape.gradient(loss, [x, *weights]):
+        assert np.isfinite(gradient).all()
+        assert np.any(gradient)
+
+
+@masked_rows
+def test_masks_pass_and_what_they_hide_does_not_count(row):
+    layer = row.build()
+    assert layer.supports_masking
+    mask = np.random.default_rng(1).random(row.shape[:2]) < 0.7
+    garbage = np.where(mask[..., None], row.inputs(), 1e3)
+    outputs = [
+        np.asarray(row.build()(x, mask=mask, training=True))[mask]
+        for x in (row.inputs(), garbage)
+    ]
+    np.testing.assert_allclose(*outputs, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(layer.compute_mask(row.inputs(), mask), mask)
+
+
+RELOAD = """
+import pathlib, sys
+import keras, numpy
+import zoo.layers
+
+for path in sorted(pathlib.Path(sys.argv[1]).glob("*.keras")):
+    model = keras.models.load_model(path)
+    x = numpy.load(path.with_suffix(".npy"))
+    numpy.savez(path.with_suffix(".npz"), *keras.tree.flatten(model(x)))
+"""
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Every row's trained model and its outputs, reloaded in one fresh process."""
+    folder = tmp_path_factory.mktemp("saved")
+    outputs = {}
+    for index, row in enumerate(ROWS):
+        model = row.model()
+        train_once(model, row)
+        model.save(folder / f"{index}.keras")
+        np.save(folder / f"{index}.npy", row.inputs())
+        outputs[str(row)] = arrays(model(row.inputs()))
+    subprocess.run(
+        [sys.executable, "-c", RELOAD, folder],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=True,
+        capture_output=True,
+    )
+    return folder, outputs
+
+
+@every_row
+def test_reloads_here_and_in_a_fresh_process(row, saved):
+    folder, outputs = saved
+    index = ROWS.index(row)
+    expected = outputs[str(row)]
+    assert_equal(
+        keras.models.load_model(folder / f"{index}.keras")(row.inputs()), expected
+    )
+    with np.load(folder / f"{index}.npz") as fresh:
+        assert_equal([fresh[name] for name in fresh.files], expected)
