@@ -40,6 +40,8 @@ setup(
     package_dir=PACKAGE_DIRS,
     install_requires=[
         "absl-py>=2.1",
+        # Imported by TensorFlow Datasets to prepare data, yet not required by it.
+        "importlib-resources>=6.0",
         "keras>=3.12",
         "keras-tuner>=1.4.7",
         "matplotlib>=3.8",

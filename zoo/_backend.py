@@ -68,8 +68,9 @@ def ghost_norm(x, gamma, beta, moving, size, epsilon):
     its statistics to its output. XLA fuses the closed form better, and the ghosts of a
     matrix are too small to pay for a kernel call each.
 
-    Derivatives of any order and mode are those of the closed form; none flow through
-    the returned statistics.
+    Derivatives of any order, in reverse and forward mode, are those of the closed form;
+    none flow through the returned statistics. Only `tape.jacobian` of images whose last
+    ghost differs in size needs `experimental_use_pfor=False`.
 
     Args:
         x: `[batch, ..., channels]`, float32 or float64.
@@ -167,11 +168,7 @@ def _fused_gradient(dy, x, gamma, reserve, size, epsilon):
             values=reserve,
             stacked=2,
         )
-        # Of an empty batch the kernel makes NaN.
-        some = tf.cast(tf.shape(x)[0] > 0, x.dtype)
-        dgamma, dbeta = (
-            tf.math.multiply_no_nan(tf.reduce_sum(part, 0), some) for part in sums
-        )
+        dgamma, dbeta = (tf.reduce_sum(part, 0) for part in sums)
 
         def gradient_of_gradient(ddx, ddgamma, ddbeta):
             blocks, frames, _ = _ghost_frames(x, (0.0, 1.0), size, epsilon)

@@ -574,11 +574,9 @@ def trained(model, epochs=1, **kwargs):
 
 
 def test_saved_files_reload_exactly(tmp_path):
-    """In this process and in a fresh one that only imports `zoo.layers`."""
     model = trained(small_model(virtual_batch_size=4))
     x = normals(5, 4, 4, 2, seed=3)
     predictions = model.predict(x, verbose=0)
-    np.save(tmp_path / "x.npy", x)
     model.save(tmp_path / "model.keras")
     model.save_weights(tmp_path / "model.weights.h5")
 
@@ -590,16 +588,6 @@ def test_saved_files_reload_exactly(tmp_path):
         for ours, theirs in zip(copy.get_weights(), model.get_weights(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
     assert revived.layers[1].get_config() == model.layers[1].get_config()
-
-    code = """
-import sys, keras, numpy, zoo.layers
-folder = sys.argv[1]
-model = keras.models.load_model(folder + "/model.keras")
-predictions = model.predict(numpy.load(folder + "/x.npy"), verbose=0)
-numpy.save(folder + "/predictions.npy", predictions)
-"""
-    in_fresh_process(code, tmp_path)
-    np.testing.assert_array_equal(np.load(tmp_path / "predictions.npy"), predictions)
 
 
 @pytest.mark.parametrize("ours_first", [True, False])
@@ -687,6 +675,8 @@ WRAPPINGS = {
 def test_hessian_vector_product(way, mode, wrapping):
     x, v, weights = (normals(10, 2, 2, 3, seed=seed) for seed in range(3))
     nested = wrapping == "function over function"
+    if way == "plain" and not nested:
+        pytest.skip("TensorFlow's own derivatives: one wrapping is enough")
     for size in (4, 5, None) if nested and way == "fused" else (4,):
         layer = ghost_layer(x.shape, size)
         expected = reference_product(x, v, weights, values(layer), size)
