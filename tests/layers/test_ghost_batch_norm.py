@@ -241,11 +241,14 @@ def test_half_precision_does_not_overflow(way, shape, dtype):
     close(tf.cast(y, "float64"), expected, 2e-3 if dtype == "float16" else 1e-2)
 
 
-def test_float64():
-    x, dy = normals(10, 3, 3, 5).astype("float64"), normals(10, 3, 3, 5, seed=1)
-    layer = ghost_layer(x.shape, dtype="float64")
+@pytest.mark.parametrize("shape", [(10, 5), (10, 3, 3, 5)], ids=["2-D", "4-D"])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_float64(shape, jit_compile):
+    x, dy = (normals(*shape, seed=seed).astype("float64") for seed in range(2))
+    layer = ghost_layer(shape, dtype="float64")
     gamma, beta, mean, _ = values(layer)
-    results = training_step(layer)(tf.constant(x), dy)
+    step = tf.function(training_step(layer), jit_compile=jit_compile)
+    results = step(tf.constant(x), tf.constant(dy))
     *expected, statistics = reference(x, dy, gamma, beta, 4)
     all_close(results, expected, 1e-12)
     close(layer.moving_mean, moved(mean, [mean for mean, _ in statistics]), 1e-12)

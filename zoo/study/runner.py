@@ -92,7 +92,8 @@ def open_folder(study, config):
                 "another --logdir, or --fresh to set the old one aside"
             )
         Results(folder)
-    elif any(folder.iterdir()):
+    elif any(entry.name not in ("tuner", "logs") for entry in folder.iterdir()):
+        # Those two a worker makes that starts before its chief.
         raise ValueError(
             f"{folder} is not empty and has no {CONFIG}: use another --logdir, or "
             "--fresh to set it aside"

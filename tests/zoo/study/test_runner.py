@@ -177,6 +177,11 @@ def test_a_strangers_folder_is_left_alone(coin, make_config, tmp_path):
     assert [path.name for path in folder.iterdir()] == ["thesis.tex"]
 
 
+def test_a_worker_may_start_before_its_chief(coin, make_config, tmp_path):
+    (tmp_path / "runs" / "coin" / "tuner" / "worker").mkdir(parents=True)
+    assert (open_folder(coin(), make_config()) / "config.json").exists()
+
+
 def test_settings_are_kept_with_the_results(coin, make_config):
     folder = open_folder(coin(), make_config())
     assert json.loads((folder / "config.json").read_text())["epochs"] == 2
