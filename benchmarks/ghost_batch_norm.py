@@ -107,19 +107,15 @@ def times(steps, inputs, rounds):
     }
 
 
-def as_exact_as_keras(steps, inputs):
-    """Whether the error of the first channels is at most 4 times Keras's.
+def tolerance(shape):
+    # Over a million positions a float32 mean is less exact, in Keras and in the kernel.
+    return 1e-5 if np.prod(shape[:-1]) <= 2**16 else 1e-3
 
-    Both are 1e-5 and less, but for sums over a million positions in float32.
-    """
-    x = inputs[0][..., :8].numpy().astype("float64")
-    axes = tuple(range(x.ndim - 1))
-    exact = (x - x.mean(axes)) / np.sqrt(x.var(axes) + 1e-3)
-    ours, theirs = (
-        np.abs(steps[name](*inputs)[0][..., :8] - exact).max()
-        for name in (WHOLE, KERAS)
-    )
-    return bool(ours <= 4 * theirs)
+
+def equals_keras(steps, inputs):
+    ours, theirs = (tf.nest.flatten(steps[name](*inputs))[0] for name in (WHOLE, KERAS))
+    most = tolerance(ours.shape)
+    return bool(np.allclose(ours, theirs, rtol=most, atol=most))
 
 
 def time_shape(shape, jit, rounds):
@@ -142,7 +138,8 @@ def time_shape(shape, jit, rounds):
             for reference, most in bounds(shape, jit).get(name, {}).items()
         }
         if name == WHOLE and not jit:
-            checks["error <= 4 times keras"] = as_exact_as_keras(steps, inputs)
+            text = f"output equals keras to {tolerance(shape)}"
+            checks[text] = equals_keras(steps, inputs)
         cells = [
             "x".join(map(str, shape)),
             "yes" if jit else "no",

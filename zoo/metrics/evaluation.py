@@ -73,7 +73,11 @@ class EvaluateAtUpdates(keras.callbacks.Callback):
         # Nor `predict`: it would set up an input pipeline each time.
         cuts = range(self.batch_size, len(images), self.batch_size)
         logits = np.concatenate(
-            [self.model.predict_on_batch(part) for part in np.split(images, cuts)]
+            [
+                # Each replica of a strategy predicts the whole batch.
+                self.model.predict_on_batch(part)[: len(part)]
+                for part in np.split(images, cuts)
+            ]
         ).astype("float64")
         logits -= logits.max(axis=1, keepdims=True)
         picked = logits[np.arange(len(labels)), labels]

@@ -54,6 +54,7 @@ def run_study(study):
     config = make_config(study, flags.FLAGS)
     try:
         distribute.check(config)
+        config.logdir = distribute.own_logdir(config)
         study.prepare(config)
         hp = search_space(study, config)
         points = grid_points(hp)[: config.trials] if config.search == "grid" else []

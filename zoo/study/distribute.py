@@ -4,11 +4,14 @@
 that `TF_CONFIG` names; the batch size is that of all replicas together. Keras 3's `fit`
 fails under several workers (keras-team/keras issue 20585) unless the model is wrapped
 as it is here. `steps_per_execution` above 1 fails under every strategy (issue 19246),
-and so does forced XLA (issue 20763).
+and so does forced XLA (issue 20763). Batch normalisation sees the part of a batch that its
+replica has.
 """
 
 import contextlib
 import functools
+import json
+import os
 
 import keras
 import tensorflow as tf
@@ -40,6 +43,19 @@ def _strategy(name):
     if name == "mirrored":
         return tf.distribute.MirroredStrategy()
     return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def own_logdir(config):
+    """Returns the folder that this process may write to.
+
+    Under several workers all train the same runs; only the first writes what people
+    read, and the others write beside it.
+    """
+    if config.strategy != "multi_worker":
+        return config.logdir
+    task = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {})
+    index = task.get("index", 0)
+    return config.logdir if index == 0 else f"{config.logdir}-task{index}"
 
 
 def scope(config):

@@ -98,3 +98,12 @@ def test_what_cannot_work_is_refused(make_config):
         distribute.check(make_config(strategy="mirrored", jit="on"))
     with pytest.raises(ValueError, match="--workers=2 must be 0"):
         distribute.check(make_config(strategy="multi_worker", workers=2))
+
+
+def test_each_task_of_a_training_has_a_folder_of_its_own(make_config, monkeypatch):
+    config = make_config(logdir="runs")
+    task = {"type": "worker", "index": 1}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {}, "task": task}))
+    assert distribute.own_logdir(config) == "runs"
+    config.strategy = "multi_worker"
+    assert distribute.own_logdir(config) == "runs-task1"
