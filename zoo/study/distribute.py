@@ -4,8 +4,8 @@
 that `TF_CONFIG` names; the batch size is that of all replicas together. Keras 3's `fit`
 fails under several workers (keras-team/keras issue 20585) unless the model is wrapped
 as it is here. `steps_per_execution` above 1 fails under every strategy (issue 19246),
-and so does forced XLA (issue 20763). Batch normalisation sees the part of a batch that its
-replica has.
+and so does forced XLA (issue 20763). Batch normalisation sees the part of a batch that
+its replica has.
 """
 
 import contextlib
