@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint format benchmark
+.PHONY: demo test lint format oldest benchmark
 
 demo: $(INSTALLED)
 	$(VENV)/bin/python -m zoo.apps.large_batch
@@ -19,6 +19,13 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+oldest:
+	python3.10 -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --upgrade pip
+	.venv-oldest/bin/python -m pip install --quiet --editable ".[test]" \
+		--constraint tests/oldest.txt
+	.venv-oldest/bin/python -m pytest --override-ini filterwarnings=default
 
 benchmark: $(INSTALLED)
 	$(VENV)/bin/python benchmarks/ghost_batch_norm.py

@@ -289,6 +289,11 @@ def test_nan_data_is_a_mistake(run, capsys, monkeypatch, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_strategy_trains(run, tmp_path):
+    assert run("--strategy=mirrored", "--trials=1", "--epochs=1") == 0
+    assert accuracies(tmp_path / "runs" / "large_batch", "SB")[0] > 0.8
+
+
 def test_a_diverged_run_is_a_failed_run(run, capsys, tmp_path):
     code = run("--trials=1", "--epochs=2", "--learning_rate=1e30", "--runs=1")
     assert code == 2
