@@ -25,8 +25,8 @@ def write_sections(study, results, config, regimes):
         source = study.data[name].source
         sections += [
             _settings(name, source, config),
-            _table(part, study.published, name),
-            _accuracies(part, study.published, name),
+            _table(part, study.published),
+            _accuracies(part, study.published),
             _findings(part),
             _under_training(part),
             *_figures(part),
@@ -77,7 +77,8 @@ def _settings(dataset, source, config):
     return Section(f"Setting: {dataset}", text)
 
 
-def _table(part, published, dataset):
+def _table(part, published):
+    dataset = part.dataset
     columns = {
         "CIFAR-10, published": published["cifar10"],
         "CIFAR-100, published": published["cifar100"],
@@ -107,7 +108,8 @@ def _table(part, published, dataset):
     return Section(f"Table 5: {dataset}", text, pd.DataFrame(rows))
 
 
-def _accuracies(part, published, dataset):
+def _accuracies(part, published):
+    dataset = part.dataset
     figure, ax = new_figure(
         f"Accuracy by regime: {dataset}", "", "difference from SB, percentage points"
     )

@@ -62,6 +62,14 @@ def table(tmp_path):
     return pd.read_csv(path).drop(columns="seconds")
 
 
+def check_against_a_run_of_its_own(start, tmp_path):
+    """Compares the table with that of one process that nothing disturbs."""
+    disturbed = table(tmp_path)
+    code, *_ = end(start("--fresh"))
+    assert code == 0
+    pd.testing.assert_frame_equal(disturbed, table(tmp_path))
+
+
 def end(process):
     """Waits; returns the exit code, the output, and the errors less TensorFlow's."""
     output, errors = process.communicate(timeout=120)
@@ -96,10 +104,7 @@ def test_a_killed_grid_goes_on_and_ends_with_the_same_table(start, tmp_path):
     runs = (tmp_path / "log").read_text().split()
     assert len(set(runs)) == 6
     assert len(runs) <= 7
-    killed = table(tmp_path)
-    code, *_ = end(start("--fresh"))
-    assert code == 0
-    pd.testing.assert_frame_equal(killed, table(tmp_path))
+    check_against_a_run_of_its_own(start, tmp_path)
 
 
 def test_ctrl_c_says_how_to_go_on(start, tmp_path):
@@ -131,10 +136,7 @@ def test_workers_share_the_grid_and_survive_a_kill(start, tmp_path):
     runs = (tmp_path / "log").read_text().split()
     assert len(set(runs)) == 6
     assert len(runs) <= 7
-    shared = table(tmp_path)
-    code, *_ = end(start("--fresh"))
-    assert code == 0
-    pd.testing.assert_frame_equal(shared, table(tmp_path))
+    check_against_a_run_of_its_own(start, tmp_path)
 
 
 @pytest.mark.skipif(not pathlib.Path("/proc/self").exists(), reason="needs /proc")
