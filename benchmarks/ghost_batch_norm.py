@@ -13,11 +13,11 @@ import resource
 import statistics
 import subprocess
 import sys
-import time
 
 import keras
 import numpy as np
 import tensorflow as tf
+from timing import times, verdicts
 
 from zoo.layers import GhostBatchNorm
 
@@ -90,23 +90,6 @@ def tensors(shape):
     ]
 
 
-def times(steps, inputs, rounds):
-    """Medians of CPU and wall milliseconds: `{name: (cpu, wall)}`."""
-    seen = {name: [] for name in steps}
-    for step in steps.values():
-        for _ in range(2):
-            step(*inputs)
-    for _ in range(rounds):
-        for name, step in steps.items():
-            cpu, wall = time.process_time(), time.perf_counter()
-            step(*inputs)
-            seen[name].append((time.process_time() - cpu, time.perf_counter() - wall))
-    return {
-        name: tuple(1e3 * statistics.median(column) for column in zip(*rows))  # noqa: B905
-        for name, rows in seen.items()
-    }
-
-
 def tolerance(shape):
     # Over a million positions a float32 mean is less exact, in Keras and in the kernel.
     return 1e-5 if np.prod(shape[:-1]) <= 2**16 else 1e-3
@@ -152,12 +135,6 @@ def time_shape(shape, jit, rounds):
         print("|", " | ".join(cells), "|", flush=True)
         good &= all(checks.values())
     return good
-
-
-def verdicts(checks):
-    return ", ".join(
-        text if holds else f"**{text}: broken**" for text, holds in checks.items()
-    )
 
 
 def peak_memory(name):

@@ -8,10 +8,26 @@ import math
 
 import keras
 from keras import ops
+from keras.src import backend as keras_backend
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
     from tensorflow.python.ops import control_flow_util
+elif keras.backend.backend() == "jax":
+    import jax
+
+# Keras has it for its own losses alone: what it hides leaves the mean of a loss.
+set_mask = keras_backend.set_keras_mask
+
+
+def is_concrete(x):
+    """Whether the values of a tensor can be looked at: it is in no trace or graph."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        return not (tf.is_tensor(x) and tf.is_symbolic_tensor(x))
+    if backend == "jax":
+        return not isinstance(x, jax.core.Tracer)
+    return True
 
 
 def under_xla():

@@ -1,0 +1,37 @@
+"""What all benchmarks share: interleaved timing, and bounds that are told and held."""
+
+import statistics
+import time
+
+
+def times(steps, inputs, rounds):
+    """Medians of CPU and wall milliseconds: `{name: (cpu, wall)}`.
+
+    The steps take turns, so that other work on the machine disturbs all alike.
+    """
+    seen = {name: [] for name in steps}
+    for step in steps.values():
+        for _ in range(2):
+            step(*inputs)
+    for _ in range(rounds):
+        for name, step in steps.items():
+            cpu, wall = time.process_time(), time.perf_counter()
+            step(*inputs)
+            seen[name].append((time.process_time() - cpu, time.perf_counter() - wall))
+    return {
+        name: tuple(1e3 * statistics.median(column) for column in zip(*rows))  # noqa: B905
+        for name, rows in seen.items()
+    }
+
+
+def verdicts(checks):
+    """Joins bounds, `{text: whether it holds}`, and marks those that are broken."""
+    return ", ".join(
+        text if holds else f"**{text}: broken**" for text, holds in checks.items()
+    )
+
+
+def print_table(columns, rows):
+    """Prints a Markdown table."""
+    for cells in (columns, ["---"] * len(columns), *rows):
+        print("|", " | ".join(map(str, cells)), "|", flush=True)

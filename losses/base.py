@@ -1,0 +1,136 @@
+"""What the losses of classification share: labels, precision, ignored classes."""
+
+import math
+
+import keras
+from keras import ops
+
+from zoo import _backend
+from zoo.losses.checks import check_integer
+
+
+class ClassificationLoss(keras.losses.Loss):
+    """Base of the losses of one label and a score per class.
+
+    A subclass writes `per_sample`. It gives one value per sample, so that sample
+    weights, class weights, masks and replicas work. All is computed in float32, or in
+    float64 where `dtype` says so, whatever the dtype of the scores.
+
+    Labels are integers, `[...]` or `[..., 1]`, or rows of `classes` numbers,
+    `[..., classes]`, for scores `[..., classes]`. A label outside `[0, classes)` raises
+    an error in eager mode; in a compiled step, which cannot raise, the loss of that
+    sample is NaN.
+
+    Args:
+        ignore_class: integer label of samples that do not count, or `None`. The mean is
+            over the others. Not for labels in rows.
+        reduction: as in `keras.losses.Loss`.
+        name: name of the loss.
+        dtype: dtype of the computation, `"float32"` or `"float64"`. Defaults to
+            `"float32"` under every dtype policy.
+    """
+
+    # Whether `per_sample` takes rows of class probabilities in place of labels.
+    soft_targets = False
+
+    def __init__(
+        self,
+        ignore_class=None,
+        reduction="sum_over_batch_size",
+        name=None,
+        dtype=None,
+    ):
+        # Any lower precision would corrupt labels above 256.
+        dtype = keras.backend.standardize_dtype(dtype or "float32")
+        if dtype not in ("float32", "float64"):
+            raise ValueError(
+                f"`dtype` must be 'float32' or 'float64'. Received: dtype={dtype!r}"
+            )
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.ignore_class = (
+            None
+            if ignore_class is None
+            else check_integer("ignore_class", ignore_class)
+        )
+
+    def call(self, y_true, y_pred):
+        y_true = ops.convert_to_tensor(y_true)
+        scores = ops.convert_to_tensor(y_pred, dtype=self.dtype)
+        *leading, classes = self.score_shape(scores)
+        if _is_rows(y_true, leading, classes):
+            if not self.soft_targets:
+                y_true = ops.argmax(y_true, axis=-1)
+            dtype = self.dtype if self.soft_targets else "int32"
+            return self.per_sample(ops.cast(y_true, dtype), scores)
+        labels = ops.cast(y_true, "int32")
+        if len(labels.shape) > len(leading):
+            labels = ops.squeeze(labels, axis=-1)
+        counts = None
+        if self.ignore_class is not None:
+            counts = ops.not_equal(labels, self.ignore_class)
+            labels = ops.where(counts, labels, 0)
+        valid = _in_range(labels, classes)
+        if valid is not None:
+            labels = ops.where(valid, labels, 0)
+        if self.soft_targets:
+            labels = ops.one_hot(labels, classes, dtype=self.dtype)
+        losses = self.per_sample(labels, scores)
+        if valid is not None:
+            losses = ops.where(valid, losses, math.nan)
+        if counts is not None:
+            losses = ops.where(counts, losses, 0.0)
+            _backend.set_mask(losses, counts)
+        return losses
+
+    def per_sample(self, targets, scores):
+        """Returns the loss of each sample.
+
+        Args:
+            targets: int32 labels, `[...]`, all in range; or, where `soft_targets`, rows
+                of probabilities, `[..., classes]`, in the dtype of the loss.
+            scores: `[..., classes]`, in the dtype of the loss.
+
+        Returns:
+            `[...]`, in the dtype of the loss.
+        """
+        raise NotImplementedError
+
+    def score_shape(self, scores):
+        """Returns the shape `[..., classes]`, where `scores` holds more than that."""
+        return scores.shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "ignore_class": self.ignore_class,
+            "dtype": self.dtype,
+        }
+
+
+def _is_rows(y_true, leading, classes):
+    shape, rank = tuple(y_true.shape), len(leading)
+    if len(shape) == rank or (len(shape) == rank + 1 and shape[-1] == 1):
+        return False
+    if len(shape) == rank + 1 and shape[-1] == classes:
+        return True
+    raise ValueError(
+        f"y_true must be labels, {(*leading,)}, or rows, {(*leading, classes)}. "
+        f"Received: y_true.shape={shape}"
+    )
+
+
+def _in_range(labels, classes):
+    """Whether each label is one, or `None` where that was checked: then all are.
+
+    Raises:
+        ValueError: a label that can be looked at is out of range.
+    """
+    if not _backend.is_concrete(labels):
+        return ops.logical_and(labels >= 0, labels < classes)
+    values = ops.convert_to_numpy(labels)
+    wrong = values[(values < 0) | (values >= classes)]
+    if wrong.size:
+        raise ValueError(
+            f"y_true must hold labels from 0 to {classes - 1}. Received: {wrong[0]}"
+        )
+    return None

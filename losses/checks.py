@@ -1,0 +1,52 @@
+"""Checks of constructor arguments, one line each."""
+
+import math
+import numbers
+
+
+def check_number(name, value, low=-math.inf, high=math.inf, allowed=None):
+    """Returns `value` as a float.
+
+    Args:
+        name: str, the argument's.
+        value: what was given.
+        low, high: smallest and largest that is allowed.
+        allowed: the same in words, where the two do not say it.
+
+    Raises:
+        ValueError: `value` is no finite number, or is not allowed.
+    """
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if number and math.isfinite(value) and low <= value <= high:
+        return float(value)
+    if allowed is None:
+        allowed = f"a number from {low:g} up"
+        if high < math.inf:
+            allowed = f"a number from {low:g} to {high:g}"
+        elif low == -math.inf:
+            allowed = "a finite number"
+    raise ValueError(f"`{name}` must be {allowed}. Received: {name}={value!r}")
+
+
+def check_integer(name, value, low=None):
+    """Returns `value` as an int.
+
+    Raises:
+        ValueError: `value` is no integer, or lies below `low`.
+    """
+    integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if integer and (low is None or value >= low):
+        return int(value)
+    allowed = "an integer" if low is None else f"an integer from {low} up"
+    raise ValueError(f"`{name}` must be {allowed}. Received: {name}={value!r}")
+
+
+def check_choice(name, value, choices):
+    """Returns `value`.
+
+    Raises:
+        ValueError: it is none of `choices`.
+    """
+    if value in choices:
+        return value
+    raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}")
