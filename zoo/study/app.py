@@ -7,7 +7,7 @@ import keras
 from absl import app, flags
 
 from zoo.study import distribute, tensorboard, workers
-from zoo.study.flags import define_flags, make_config, to_flags
+from zoo.study.flags import chosen, define_flags, make_config, to_flags
 from zoo.study.report import Section, write_report
 from zoo.study.results import Results, run_name
 from zoo.study.runner import (
@@ -24,18 +24,21 @@ from zoo.study.runner import (
 FINISHED, MISTAKE, FAILED_TRIALS, STOPPED = 0, 1, 2, 130
 
 
-def main(study_class):
+def main(*studies):
     """Runs a study as an absl app, under `python -m` or `zoo NAME`; never returns.
+
+    Several study classes are the experiments of one app: they bear its `name`, and
+    `--experiment` chooses among them.
 
     A mistake in a flag, in the data or in the folder ends in one line and exit code 1,
     a grid with a failed trial in exit code 2.
     """
     others = set(flags.FLAGS)
-    define_flags(study_class)
+    define_flags(*studies)
     for name in set(flags.FLAGS) - others:
         # For --help, which shows the flags of the main module alone.
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
-    app.run(lambda _: run_study(study_class()), flags_parser=parse)
+    app.run(lambda _: run_studies(*studies), flags_parser=parse)
 
 
 def parse(argv):
@@ -47,6 +50,31 @@ def parse(argv):
     if len(left) > 1:
         sys.exit(_complain(f"unexpected argument {left[1]!r}: flags start with --"))
     return left
+
+
+def run_studies(*studies):
+    """Runs what `--experiment` chooses of an app's study classes; returns an exit code.
+
+    One that has failed trials does not keep the next from running.
+    """
+    try:
+        chosen_studies = chosen(studies, flags.FLAGS)
+        if len(chosen_studies) > 1 and workers.role() != "single":
+            raise ValueError(
+                "KERASTUNER_ORACLE_IP joins the machines of one experiment: "
+                f"--experiment={','.join(flags.FLAGS.experiment)} must name one"
+            )
+    except ValueError as error:
+        return _complain(error)
+    outcome = FINISHED
+    for study in chosen_studies:
+        if len(chosen_studies) > 1:
+            print(f"\n{study.name} --experiment={study.experiment}", flush=True)
+        code = run_study(study())
+        if code in (MISTAKE, STOPPED):
+            return code
+        outcome = max(outcome, code)
+    return outcome
 
 
 def run_study(study):
@@ -63,8 +91,7 @@ def run_study(study):
             return FINISHED
         role = workers.role()
         if role == "worker":
-            folder = pathlib.Path(config.logdir) / study.name
-            _search(study, config, folder, points)
+            _search(study, config, study.folder(config.logdir), points)
             return FINISHED
         folder = open_folder(study, config)
         if not any(folder.glob("events.*")):
@@ -120,7 +147,7 @@ def _how(study, config, results):
         f"{len(results.table)} runs, {format_seconds(seconds)} in all, with "
         f"Keras {keras.__version__} on {keras.backend.backend()}. The settings are in "
         f"`flags.txt`; this repeats the study elsewhere:\n\n```\npython -m "
-        f"zoo.apps.{study.name} --flagfile={config.logdir}/{study.name}/flags.txt "
+        f"zoo.apps.{study.name} --flagfile={study.folder(config.logdir)}/flags.txt "
         "--logdir=elsewhere\n```"
     )
     return Section("How this was made", text)

@@ -24,9 +24,9 @@ FREE = frozenset(
 )
 
 
-def define_flags(study):
-    """Defines the common flags and the study's own; call once, at the entry point."""
-    presets = list(study.presets)
+def define_flags(*studies):
+    """Defines the common flags and the studies' own; call once, at the entry point."""
+    presets = list(studies[0].presets)
     flags.DEFINE_enum("preset", presets[0], presets, "Settings to start from.")
     flags.DEFINE_list("dataset", None, "Data sets, separated by commas.")
     flags.DEFINE_string(
@@ -79,7 +79,40 @@ def define_flags(study):
     flags.DEFINE_bool(
         "dry_run", False, "Print the grid and the estimated time, then stop."
     )
-    study.define_flags()
+    experiments = [study.experiment for study in studies if study.experiment]
+    if experiments:
+        flags.DEFINE_list(
+            "experiment",
+            experiments,
+            f"Parts of the study to run: {', '.join(experiments)}.",
+        )
+    for define in dict.fromkeys(study.define_flags.__func__ for study in studies):
+        define(studies[0])
+
+
+def chosen(studies, values):
+    """Returns those of `studies` that `--experiment` names, in their own order.
+
+    Raises:
+        ValueError: it names none of them, or a flag is set that they do not read.
+    """
+    if not studies[0].experiment:
+        return studies
+    known = [study.experiment for study in studies]
+    for name in values.experiment:
+        if name not in known:
+            raise ValueError(f"--experiment={name} must be one of {', '.join(known)}")
+    chosen = [study for study in studies if study.experiment in values.experiment]
+    if not chosen:
+        raise ValueError(f"--experiment must name some of {', '.join(known)}")
+    settings = {name for study in studies for name in study.presets[values.preset]}
+    read = {name for study in chosen for name in study.presets[values.preset]}
+    for name in sorted(settings - read):
+        if values[name].value is not None:
+            raise ValueError(
+                f"--{name} is not read by --experiment={','.join(values.experiment)}"
+            )
+    return chosen
 
 
 def make_config(study, values):
@@ -94,6 +127,8 @@ def make_config(study, values):
     """
     preset = study.presets[values.preset]
     config = {name: values[name].value for name in COMMON}
+    if study.experiment:
+        config["experiment"] = study.experiment
     for name, value in preset.items():
         config[name] = value if values[name].value is None else values[name].value
     return types.SimpleNamespace(**config)

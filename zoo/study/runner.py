@@ -62,7 +62,7 @@ def open_folder(study, config):
             that is not what it should be.
         OSError: the folder cannot be written.
     """
-    folder = pathlib.Path(config.logdir) / study.name
+    folder = study.folder(config.logdir)
     if config.fresh and folder.exists():
         aside = next(
             path

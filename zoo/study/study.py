@@ -1,5 +1,7 @@
 """What a study is: a question, a grid of conditions, a run, a report."""
 
+import pathlib
+
 
 class Study:
     """One question, asked by training networks at every point of a grid.
@@ -10,12 +12,14 @@ class Study:
 
     Attributes:
         name: str, the folder under `--logdir` and the app's name in `zoo.apps`.
+        experiment: str, or `None` where the app has only this study. An app of several
+            gives each a name for `--experiment` and a folder inside the app's.
         summary: str, one line for lists of studies.
         objective: pair of a scalar that `run` returns and `"max"` or `"min"`: what
             `--search` other than grid looks for, and what the progress line shows.
         presets: dict of preset name to dict of settings. Every preset has the same
-            keys, `dataset`, `epochs`, `batch_size` and `runs` among them; each key is
-            a flag, common or of `define_flags`, that overrides it.
+            keys; each key is a flag, common (such as `dataset`, `epochs`, `batch_size`
+            and `runs`) or of `define_flags`, that overrides it.
         published: the source's numbers, for `report` to set beside ours.
 
     Example:
@@ -30,6 +34,7 @@ class Study:
     """
 
     name = None
+    experiment = None
     summary = ""
     objective = None
     presets = {}
@@ -37,7 +42,15 @@ class Study:
 
     @classmethod
     def define_flags(cls):
-        """Defines the study's own absl flags, with `None` as default."""
+        """Defines the study's own absl flags, with `None` as default.
+
+        The experiments of one app share one such method.
+        """
+
+    @classmethod
+    def folder(cls, logdir):
+        """Returns the `pathlib.Path` below `logdir` that results go to."""
+        return pathlib.Path(logdir, cls.name, cls.experiment or "")
 
     def prepare(self, config):
         """Checks `config` and loads what all runs share.
