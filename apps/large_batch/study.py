@@ -9,18 +9,11 @@ import numpy as np
 from absl import flags
 
 from zoo.apps.large_batch.report import write_sections
-from zoo.data import (
-    augment_flip_crop,
-    average_pool,
-    batches,
-    check_finite,
-    load_images,
-    steps_per_epoch,
-)
+from zoo.data import augment_flip_crop, steps_per_epoch
 from zoo.metrics import DistanceFromInitialization, EvaluateAtUpdates
 from zoo.models import alexnet, all_cnn, mlp, resnet
 from zoo.optimizers import LinearWarmup
-from zoo.study import Study, distribute
+from zoo.study import Study, distribute, evaluate, fit, jit_compile, load_data
 
 MODELS = {
     "small_mlp": functools.partial(mlp, units=(128, 128)),
@@ -139,15 +132,6 @@ class LargeBatch(Study):
 
     @classmethod
     def define_flags(cls):
-        flags.DEFINE_integer(
-            "limit", None, "Training images; 0 takes all.", lower_bound=0
-        )
-        flags.DEFINE_integer(
-            "image_size",
-            None,
-            "Average-pool images to this side; 0 leaves them.",
-            lower_bound=0,
-        )
         flags.DEFINE_enum("model", None, list(MODELS), "Network.")
         flags.DEFINE_integer(
             "large_batch_size", None, "Images a large batch.", lower_bound=2
@@ -193,7 +177,7 @@ class LargeBatch(Study):
             )
         if len(set(config.dataset)) < len(config.dataset):
             raise ValueError(f"--dataset names one twice: {','.join(config.dataset)}")
-        self.data = {name: _load(name, config) for name in config.dataset}
+        self.data = {name: load_data(name, config) for name in config.dataset}
         for name, data in self.data.items():
             count = len(data.train[0])
             if config.large_batch_size > count:
@@ -201,10 +185,6 @@ class LargeBatch(Study):
                     f"--large_batch_size={config.large_batch_size} must be at most the "
                     f"{count} training images of {name}"
                 )
-        if config.image_size:
-            self.data = {
-                name: _pool(data, config.image_size) for name, data in self.data.items()
-            }
 
     def grid(self, hp, config):
         hp.Choice("dataset", config.dataset)
@@ -236,7 +216,7 @@ class LargeBatch(Study):
         steps = steps_per_epoch(len(images), regime.batch_size)
         epochs = self._epochs(regime, config)
         updates = _spread(steps * epochs)
-        evaluate = EvaluateAtUpdates(
+        evaluate_at = EvaluateAtUpdates(
             {
                 "training": (images[:EVALUATED], labels[:EVALUATED]),
                 "validation": tuple(part[:EVALUATED] for part in data.validation),
@@ -245,50 +225,24 @@ class LargeBatch(Study):
         )
         distance = DistanceFromInitialization(updates)
         model = self._model(data, regime, config, steps * epochs, steps)
-        with distribute.scope(config):
-            history = model.fit(
-                batches(
-                    images,
-                    labels,
-                    regime.batch_size,
-                    seed=seed,
-                    drop_remainder=len(images) % regime.batch_size == 0,
-                    map_fn=augment_flip_crop if config.augment else None,
-                ),
-                steps_per_epoch=steps,
-                epochs=epochs,
-                callbacks=[
-                    evaluate,
-                    distance,
-                    keras.callbacks.TerminateOnNaN(),
-                    keras.callbacks.TensorBoard(logdir, write_graph=False),
-                ],
-                shuffle=False,
-                verbose=0,
-            ).history
-            if not np.isfinite(history["loss"][-1]):
-                raise FloatingPointError(
-                    f"the loss is {history['loss'][-1]} in epoch {len(history['loss'])}"
-                )
-            ends = {
-                part: model.evaluate(
-                    batches(*getattr(data, part), 500, shuffle=False),
-                    verbose=0,
-                    return_dict=True,
-                )
-                for part in ("train", "validation", "test")
-            }
-        scalars = {
-            f"{part}_{name}": value
-            for part, logs in ends.items()
-            for name, value in logs.items()
-        }
+        history = fit(
+            model,
+            images,
+            labels,
+            config,
+            seed=seed,
+            logdir=logdir,
+            batch_size=regime.batch_size,
+            epochs=epochs,
+            callbacks=[evaluate_at, distance],
+            map_fn=augment_flip_crop if config.augment else None,
+        )
         return {
-            **scalars,
+            **evaluate(model, data, config),
             "distance": history["distance"][-1],
             "updates": steps * epochs,
-            **{f"{name}_curve": curve for name, curve in evaluate.curves.items()},
-            "update_curve_in_epochs": evaluate.curves["update"] / steps,
+            **{f"{name}_curve": curve for name, curve in evaluate_at.curves.items()},
+            "update_curve_in_epochs": evaluate_at.curves["update"] / steps,
             "distance_curve": distance.curve,
             "epoch_loss": np.array(history["loss"]),
         }
@@ -324,29 +278,9 @@ class LargeBatch(Study):
                 ),
                 keras.losses.SparseCategoricalCrossentropy(from_logits=True),
                 metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
-                jit_compile={"auto": "auto", "on": True, "off": False}[config.jit],
+                jit_compile=jit_compile(config),
             )
         return model
-
-
-def _load(name, config):
-    limit = config.limit or None
-    try:
-        data = load_images(name, config.data_dir, limit=limit, seed=config.seed)
-        for part in ("train", "validation", "test"):
-            check_finite(part, getattr(data, part)[0])
-    except ValueError as error:
-        raise ValueError(f"--dataset={name}: {error}") from None
-    return data
-
-
-def _pool(data, size):
-    parts = {
-        part: (average_pool(images, size), labels)
-        for part in ("train", "validation", "test")
-        for images, labels in [getattr(data, part)]
-    }
-    return dataclasses.replace(data, **parts)
 
 
 def _schedule(kind, rate, updates):

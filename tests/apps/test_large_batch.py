@@ -14,12 +14,11 @@ from absl.testing import flagsaver
 
 from zoo.apps.large_batch import LargeBatch, study
 from zoo.data import load_images
-from zoo.study import app
-from zoo.study.flags import define_flags
+from zoo.study import app, training
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _flags():
+def _flags(define_flags):
     define_flags(LargeBatch)
 
 
@@ -282,7 +281,7 @@ def test_another_configuration_is_refused(run, capsys):
 def test_nan_data_is_a_mistake(run, capsys, monkeypatch, tmp_path):
     data = load_images()
     data.train[0][3, 2, 1, 0] = np.nan
-    monkeypatch.setattr(study, "load_images", lambda *_, **__: data)
+    monkeypatch.setattr(training, "load_images", lambda *_, **__: data)
     assert run() == 1
     (line,) = error(capsys)
     assert "--dataset=digits: `train` must be finite" in line

@@ -1,5 +1,6 @@
 """Data: everything that yields arrays or `tf.data` datasets."""
 
+from zoo.data.corruption import corrupt_labels
 from zoo.data.formats import read_cifar_binary, read_cifar_python, read_idx
 from zoo.data.images import ImageSet, load_images
 from zoo.data.pipeline import (
@@ -16,6 +17,7 @@ __all__ = [
     "average_pool",
     "batches",
     "check_finite",
+    "corrupt_labels",
     "load_images",
     "read_cifar_binary",
     "read_cifar_python",

@@ -2,6 +2,7 @@
 
 from zoo.models.alexnet import alexnet
 from zoo.models.all_cnn import all_cnn
+from zoo.models.convnet import convnet
 from zoo.models.mlp import mlp
 from zoo.models.normalization import NORMALIZATIONS, normalization_layer
 from zoo.models.resnet import resnet
@@ -10,6 +11,7 @@ __all__ = [
     "NORMALIZATIONS",
     "alexnet",
     "all_cnn",
+    "convnet",
     "mlp",
     "normalization_layer",
     "resnet",

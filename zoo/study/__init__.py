@@ -4,13 +4,18 @@ from zoo.study.app import main
 from zoo.study.report import Section, deviation, format_mean, new_figure, plot_band
 from zoo.study.results import Results
 from zoo.study.study import Study
+from zoo.study.training import evaluate, fit, jit_compile, load_data
 
 __all__ = [
     "Results",
     "Section",
     "Study",
     "deviation",
+    "evaluate",
+    "fit",
     "format_mean",
+    "jit_compile",
+    "load_data",
     "main",
     "new_figure",
     "plot_band",

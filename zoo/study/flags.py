@@ -29,6 +29,13 @@ def define_flags(*studies):
     presets = list(studies[0].presets)
     flags.DEFINE_enum("preset", presets[0], presets, "Settings to start from.")
     flags.DEFINE_list("dataset", None, "Data sets, separated by commas.")
+    flags.DEFINE_integer("limit", None, "Training images; 0 takes all.", lower_bound=0)
+    flags.DEFINE_integer(
+        "image_size",
+        None,
+        "Average-pool images to this side; 0 leaves them.",
+        lower_bound=0,
+    )
     flags.DEFINE_string(
         "data_dir", None, "Folder of the data set's files or of TensorFlow Datasets."
     )

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from zoo.layers import GhostBatchNorm
-from zoo.models import alexnet, all_cnn, mlp, normalization_layer, resnet
+from zoo.models import alexnet, all_cnn, convnet, mlp, normalization_layer, resnet
 
 DIGITS = (8, 8, 1)
 BATCH = 12
@@ -17,6 +17,7 @@ SMALL = {
     "mlp": functools.partial(mlp, units=(16, 12)),
     "all_cnn": functools.partial(all_cnn, filters=(4,) * 3 + (6,) * 5),
     "alexnet": functools.partial(alexnet, filters=(4, 6), units=(16, 12)),
+    "convnet": functools.partial(convnet, filters=(4, 6), units=(16, 12)),
     "resnet20": functools.partial(resnet, 20),
 }
 every_builder = pytest.mark.parametrize("build", SMALL.values(), ids=SMALL)
@@ -179,7 +180,7 @@ def test_bad_input_shape(build, shape):
         build(shape, 10)
 
 
-@pytest.mark.parametrize("name", ["all_cnn", "alexnet", "resnet20"])
+@pytest.mark.parametrize("name", ["all_cnn", "alexnet", "convnet", "resnet20"])
 @pytest.mark.parametrize("shape", [(8, 8), (64,), (1, 8, 8, 1)])
 def test_images_have_three_axes(name, shape):
     with pytest.raises(ValueError, match=r"`input_shape` must hold 3 positive"):

@@ -10,11 +10,10 @@ from absl import flags
 from absl.testing import flagsaver
 
 from zoo.study import app
-from zoo.study.flags import define_flags
 
 
 @pytest.fixture(scope="module")
-def experiments(coin):
+def experiments(coin, define_flags):
     class Toss(coin):
         experiment = "toss"
 

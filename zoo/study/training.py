@@ -1,0 +1,124 @@
+"""What every study that trains does alike: load image sets, fit, fail clearly."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from zoo.data import average_pool, batches, check_finite, load_images, steps_per_epoch
+from zoo.study import distribute
+
+PARTS = ("train", "validation", "test")
+
+
+def load_data(name, config):
+    """Loads an image set as the settings say: `limit`, `image_size`, `data_dir`.
+
+    Args:
+        name: str, one of `config.dataset`.
+        config: the settings.
+
+    Returns:
+        A `zoo.data.ImageSet`.
+
+    Raises:
+        ValueError: with one line that names `--dataset`.
+    """
+    try:
+        data = load_images(
+            name, config.data_dir, limit=config.limit or None, seed=config.seed
+        )
+        for part in PARTS:
+            check_finite(part, getattr(data, part)[0])
+        if not config.image_size:
+            return data
+        pooled = {
+            part: (average_pool(images, config.image_size), labels)
+            for part in PARTS
+            for images, labels in [getattr(data, part)]
+        }
+    except ValueError as error:
+        raise ValueError(f"--dataset={name}: {error}") from None
+    return dataclasses.replace(data, **pooled)
+
+
+def fit(
+    model,
+    images,
+    labels,
+    config,
+    *,
+    seed,
+    logdir,
+    batch_size=None,
+    epochs=None,
+    callbacks=(),
+    map_fn=None,
+):
+    """Fits a compiled model with seeded batches, TensorBoard and an end at NaN.
+
+    Args:
+        model: a compiled `keras.Model`.
+        images, labels: arrays.
+        config: the settings; `batch_size` and `epochs` are theirs where not given.
+        seed: int, of the order of the batches.
+        logdir: str, the folder of TensorBoard's logs.
+        callbacks: further Keras callbacks.
+        map_fn: as in `zoo.data.batches`.
+
+    Returns:
+        Dict of a log's name to its value in each epoch.
+
+    Raises:
+        FloatingPointError: the loss is not finite.
+    """
+    batch_size = batch_size or config.batch_size
+    dataset = batches(
+        images,
+        labels,
+        batch_size,
+        seed=seed,
+        drop_remainder=len(images) % batch_size == 0,
+        map_fn=map_fn,
+    )
+    with distribute.scope(config):
+        history = model.fit(
+            dataset,
+            steps_per_epoch=steps_per_epoch(len(images), batch_size),
+            epochs=epochs or config.epochs,
+            callbacks=[
+                *callbacks,
+                keras.callbacks.TerminateOnNaN(),
+                keras.callbacks.TensorBoard(logdir, write_graph=False),
+            ],
+            shuffle=False,
+            verbose=0,
+        ).history
+    if not np.isfinite(history["loss"][-1]):
+        raise FloatingPointError(
+            f"the loss is {history['loss'][-1]} in epoch {len(history['loss'])}"
+        )
+    return history
+
+
+def evaluate(model, data, config):
+    """Evaluates a model on all parts of an image set.
+
+    Returns:
+        Dict of `train_loss`, `test_accuracy` and so on to floats.
+    """
+    with distribute.scope(config):
+        return {
+            f"{part}_{name}": value
+            for part in PARTS
+            for name, value in model.evaluate(
+                batches(*getattr(data, part), 500, shuffle=False),
+                verbose=0,
+                return_dict=True,
+            ).items()
+        }
+
+
+def jit_compile(config):
+    """Returns what `--jit` means to `keras.Model.compile`."""
+    return {"auto": "auto", "on": True, "off": False}[config.jit]
