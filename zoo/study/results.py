@@ -119,7 +119,8 @@ class Results:
         """Returns the rows of the finished runs at the given values."""
         rows = self.table[self.table["status"] == "finished"]
         for key, value in values.items():
-            rows = rows[rows[key] == value]
+            # A point that has not run has left no column.
+            rows = rows[rows[key] == value] if key in rows else rows[:0]
         return rows
 
     def failed(self):
