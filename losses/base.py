@@ -72,15 +72,19 @@ class ClassificationLoss(keras.losses.Loss):
         valid = _in_range(labels, classes)
         if valid is not None:
             labels = ops.where(valid, labels, 0)
-        if self.soft_targets:
-            labels = ops.one_hot(labels, classes, dtype=self.dtype)
-        losses = self.per_sample(labels, scores)
+        losses = self.per_label(labels, scores)
         if valid is not None:
             losses = ops.where(valid, losses, math.nan)
         if counts is not None:
             losses = ops.where(counts, losses, 0.0)
             _backend.set_mask(losses, counts)
         return losses
+
+    def per_label(self, labels, scores):
+        """Returns the loss of each sample where labels came as integers."""
+        if self.soft_targets:
+            labels = ops.one_hot(labels, scores.shape[-1], dtype=self.dtype)
+        return self.per_sample(labels, scores)
 
     def per_sample(self, targets, scores):
         """Returns the loss of each sample.

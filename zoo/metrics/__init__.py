@@ -1,6 +1,33 @@
 """What the studies measure."""
 
 from zoo.metrics.distance import DistanceFromInitialization
+from zoo.metrics.embeddings import (
+    angular_spread,
+    recall_at_1,
+    verification_accuracy,
+)
 from zoo.metrics.evaluation import EvaluateAtUpdates
+from zoo.metrics.gap import GapPredictor, adjusted_r2, k_fold_r2
+from zoo.metrics.margins import (
+    MarginDistribution,
+    layer_margins,
+    score_margin,
+    signature,
+    signature_names,
+)
 
-__all__ = ["DistanceFromInitialization", "EvaluateAtUpdates"]
+__all__ = [
+    "DistanceFromInitialization",
+    "EvaluateAtUpdates",
+    "GapPredictor",
+    "MarginDistribution",
+    "adjusted_r2",
+    "angular_spread",
+    "k_fold_r2",
+    "layer_margins",
+    "recall_at_1",
+    "score_margin",
+    "signature",
+    "signature_names",
+    "verification_accuracy",
+]
