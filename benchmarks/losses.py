@@ -13,6 +13,7 @@ import sys
 import keras
 import numpy as np
 import tensorflow as tf
+from bi_tempered import bi_tempered, normaliser
 from timing import print_table, times, verdicts
 
 from zoo.layers import CosineDense, PartialCosineDense
@@ -89,7 +90,7 @@ def partial_arc_face():
     return model, lambda x, y: ([x, y],)
 
 
-SECTIONS = {"heads": heads}
+SECTIONS = {"normaliser": normaliser, "bi_tempered": bi_tempered, "heads": heads}
 
 
 def main():

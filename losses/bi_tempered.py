@@ -330,8 +330,9 @@ class _Powers:
             self.p_to_t2_minus_t1 = ops.where(self.p > 0, power, 0.0)
             self.p_to_2_minus_t1 = ops.exp((2 - self.t1) * self.log_p)
         else:
-            self.p_to_t2_minus_t1 = self.reciprocal**m
-            self.p_to_2_minus_t1 = self.reciprocal ** (m + self.products - 1)
+            self.p_to_t2_minus_t1 = _product(self.reciprocal, m)
+            n = m + self.products - 1
+            self.p_to_2_minus_t1 = _product(self.reciprocal, n)
 
     def log_t1(self, pick=lambda part: part):
         """`log_t1(p)` of what `pick` picks."""
@@ -343,7 +344,7 @@ class _Powers:
         """`p`, `1 / u` and `log p`, or `None` where products give `p`."""
         if self.products:
             reciprocal = 1 / x
-            return reciprocal**self.products, reciprocal, None
+            return _product(reciprocal, self.products), reciprocal, None
         x = ops.maximum(x, self._choose(-1.0, 0.0))
         u = self._choose(1 + x, x)
         log_u = self._choose(ops.log1p(x), ops.log(x))
@@ -367,6 +368,14 @@ def _tempered(log_x, power):
 
 def _log(x):
     return ops.where(x > 0, ops.log(ops.where(x > 0, x, 1.0)), -math.inf)
+
+
+def _product(x, n):
+    """`x` to the power of an integer, by few products: backends take a logarithm."""
+    if n == 1:
+        return x
+    half = _product(x, n // 2)
+    return half * half * x if n % 2 else half * half
 
 
 def _integer(x):

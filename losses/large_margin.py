@@ -55,7 +55,9 @@ class LargeMargin(ClassificationLoss):
         on: `"logits"` or `"probs"`, what `f` is: the scores or their softmax. The
             scores are logits in either case. Defaults to `"logits"`.
         second_order: whether the gradient of the loss sees that norms of gradients
-            depend on the weights. Defaults to `False`: norms are constants, as in the
+            depend on the weights. On TensorFlow that is exact through
+            `zoo.layers.GhostBatchNorm`, also of one ghost, and not through Keras's
+            batch normalisation. Defaults to `False`: norms are constants, as in the
             paper.
         epsilon: float > 0, added to the square of norms. Defaults to 1e-6.
         ignore_class, reduction, name, dtype: as in `ClassificationLoss`.

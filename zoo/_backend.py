@@ -394,21 +394,20 @@ def probe(model, x, layers, training=False):
             "Margins at hidden layers need the TensorFlow or the JAX backend. "
             f"Received: backend={backend!r}"
         )
-    graph = graph_of(model)
-    (x,) = graph._standardize_inputs(x)
+    (x,) = graph_of(model)._standardize_inputs(x)
     run = _taped if backend == "tensorflow" else _perturbed
-    scores, activations, pullback = run(graph, x, layers, training)
+    scores, activations, pullback = run(model, x, layers, training)
     return scores, activations, lambda t: pullback(ops.cast(t, scores.dtype))
 
 
-def _taped(graph, x, layers, training):
+def _taped(model, x, layers, training):
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
 
         def watch(_, activation):
             tape.watch(activation)
             return activation
 
-        scores, activations = _run_graph(graph, x, layers, training, watch)
+        scores, activations = _run_graph(model, x, layers, training, watch)
 
     def pullback(cotangent):
         return tape.gradient(
@@ -421,9 +420,9 @@ def _taped(graph, x, layers, training):
     return scores, activations, pullback
 
 
-def _perturbed(graph, x, layers, training):
+def _perturbed(model, x, layers, training):
     # The derivative for zeros that are added to the activations.
-    variables = graph.variables
+    variables = model.variables
     with keras_backend.AutocastScope(None):
         values = [variable.value for variable in variables]
 
@@ -434,7 +433,7 @@ def _perturbed(graph, x, layers, training):
         )
         with scope:
             scores, activations = _run_graph(
-                graph,
+                model,
                 x,
                 layers,
                 training,
@@ -454,7 +453,7 @@ def _perturbed(graph, x, layers, training):
     for variable, value in zip(variables, updates, strict=True):
         if not variable.trainable:
             variable.assign(value)
-    keras.Layer.add_loss(graph, losses)
+    keras.Layer.add_loss(model, losses)
 
     def pullback(cotangent):
         (gradients,) = transposed(cotangent)
@@ -463,8 +462,8 @@ def _perturbed(graph, x, layers, training):
     return scores, activations, pullback
 
 
-def _run_graph(graph, x, layers, training, change):
-    """Runs a graph with `change(name, activation)` in place of each activation."""
+def _run_graph(model, x, layers, training, change):
+    """Runs a model with `change(name, activation)` in place of each activation."""
     seen = {}
 
     def visit(name, activation):
@@ -479,7 +478,9 @@ def _run_graph(graph, x, layers, training, change):
         call = operation_fn(operation, training=training)
         return lambda *args, **kwargs: visit(operation.name, call(*args, **kwargs))
 
-    outputs = graph._run_through_graph([visit("input", x)], operation_fn=visited)
+    outputs = graph_of(model)._run_through_graph(
+        [visit("input", x)], operation_fn=visited
+    )
     (scores,) = keras.tree.flatten(outputs)
     return scores, [seen[name] for name in layers]
 

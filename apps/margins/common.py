@@ -22,6 +22,16 @@ class MarginStudy(Study):
         flags.DEFINE_list("dropout", None, "Rates of dropout of the population.")
         flags.DEFINE_list("weight_decay", None, "Decoupled decays of the population.")
         flags.DEFINE_float("learning_rate", None, "Of Adam.", lower_bound=0.0)
+        flags.DEFINE_float(
+            "t1",
+            None,
+            "Temperature of the bi-tempered logarithm.",
+            lower_bound=0.0,
+            upper_bound=1.999,
+        )
+        flags.DEFINE_float(
+            "t2", None, "Temperature of the bi-tempered softmax.", lower_bound=0.0
+        )
         flags.DEFINE_integer(
             "held_out", None, "Classes that embeddings never see.", lower_bound=2
         )

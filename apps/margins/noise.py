@@ -25,17 +25,16 @@ from zoo.study import (
     new_figure,
 )
 
+CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 LOSSES = {
-    "cross_entropy": lambda: keras.losses.SparseCategoricalCrossentropy(
-        from_logits=True
-    ),
-    "bi_tempered": lambda: BiTemperedLogistic(0.5, 2.0),
+    "cross_entropy": lambda t1, t2: CROSS_ENTROPY,
+    "bi_tempered": BiTemperedLogistic,
     # Beside cross-entropy, at the input and at each hidden layer.
-    "large_margin": lambda: LargeMargin(),
-    "temperature": lambda: TemperatureSoftmax(0.5),
-    "complementary": lambda: ComplementaryCrossEntropy(),
-    "hinge": lambda: MulticlassHinge(),
-    "weighted_margin": lambda: WeightedMargin(),
+    "large_margin": lambda t1, t2: LargeMargin(),
+    "temperature": lambda t1, t2: TemperatureSoftmax(),
+    "complementary": lambda t1, t2: ComplementaryCrossEntropy(),
+    "hinge": lambda t1, t2: MulticlassHinge(),
+    "weighted_margin": lambda t1, t2: WeightedMargin(),
 }
 # Images of each part that accuracy is followed on during training, at most.
 FOLLOWED = 2000
@@ -59,6 +58,8 @@ class Noise(MarginStudy):
             "batch_size": 50,
             "runs": 1,
             "learning_rate": 3e-3,
+            "t1": 0.8,
+            "t2": 1.2,
         },
     }
     presets["cpu"] = {
@@ -94,8 +95,17 @@ class Noise(MarginStudy):
         hp.Choice("width", config.width)
         self.seeds(hp, config)
 
+    def space(self, hp, config):
+        hp.Fixed("loss", "bi_tempered")
+        hp.Fixed("corruption", max(config.corruption))
+        hp.Fixed("width", config.width[0])
+        hp.Float("t1", 0.0, 1.0)
+        hp.Float("t2", 1.0, 4.0)
+
     def run(self, hp, config, logdir):
-        name, seed, data = hp.get("loss"), hp.get("seed"), self.data
+        name, data = hp.get("loss"), self.data
+        seed = hp.values.get("seed", config.seed)
+        t1, t2 = (hp.values.get(t, getattr(config, t)) for t in ("t1", "t2"))
         noisy = {
             part: corrupt_labels(
                 getattr(data, part)[1],
@@ -107,10 +117,10 @@ class Noise(MarginStudy):
         }
         images = data.train[0]
         with distribute.scope(config):
-            model, loss = network(data, hp.get("width")), LOSSES[name]()
+            model, loss = network(data, hp.get("width")), LOSSES[name](t1, t2)
             if name == "large_margin":
                 model = LargeMarginModel(model, margin_loss=loss)
-                loss = LOSSES["cross_entropy"]()
+                loss = CROSS_ENTROPY
         steps = steps_per_epoch(len(images), config.batch_size)
         follow = EvaluateAtUpdates(
             {

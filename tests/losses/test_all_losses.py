@@ -70,7 +70,27 @@ class Row:
         return x, self.labels(12)
 
 
-ROWS = []
+ROWS = [
+    Row(zoo.losses.AngularMargin, {"scale": 8.0}, bounded=True),
+    Row(zoo.losses.ArcFace, {"scale": 8.0}, bounded=True),
+    Row(zoo.losses.BiTemperedLogistic),
+    Row(zoo.losses.BiTemperedLogistic, {"t1": 0.5, "t2": 1.3}),
+    Row(zoo.losses.BiTemperedLogistic, {"label_smoothing": 0.1}),
+    Row(zoo.losses.ComplementaryCrossEntropy),
+    Row(zoo.losses.Contrastive, shape=(3,), kind="pairs"),
+    Row(zoo.losses.CosFace, {"scale": 8.0}, bounded=True),
+    Row(zoo.losses.LargeMargin),
+    Row(zoo.losses.LargeMargin, {"top_k": 2, "aggregation": "sum", "on": "probs"}),
+    Row(zoo.losses.LSoftmax, {"margin": 2.0}, shape=(2, CLASSES), bounded=True),
+    Row(zoo.losses.MulticlassHinge),
+    Row(zoo.losses.MulticlassHinge, {"kind": "weston_watkins"}),
+    Row(zoo.losses.ProperMargin, shape=(), kind="bit"),
+    Row(zoo.losses.SphereFace, {"scale": 8.0}, bounded=True),
+    Row(zoo.losses.TemperatureSoftmax),
+    Row(zoo.losses.Triplet, shape=(3,), kind="pairs"),
+    Row(zoo.losses.Triplet, {"mining": "hard", "margin": None}, (3,), "pairs"),
+    Row(zoo.losses.WeightedMargin),
+]
 every_row = pytest.mark.parametrize("row", ROWS, ids=str)
 class_rows = pytest.mark.parametrize(
     "row", [row for row in ROWS if row.kind == "class"], ids=str
@@ -239,7 +259,7 @@ def test_labels_survive_every_dtype_policy(row):
 def test_a_nan_spoils_its_own_sample_only(row):
     scores, labels = row.scores(), row.labels()
     expected = values(row.build(reduction=None), labels, scores)
-    scores[2].flat[0] = np.nan
+    scores[2:3].flat[0] = np.nan
     each = values(row.build(reduction=None), labels, scores)
     assert np.isnan(each[2])
     others = np.arange(SAMPLES) != 2

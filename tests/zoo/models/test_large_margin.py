@@ -11,7 +11,7 @@ import pytest
 import zoo
 from zoo import _backend
 from zoo.losses.large_margin import LargeMargin
-from zoo.models import LargeMarginModel, mlp, resnet
+from zoo.models import LargeMarginModel, mlp, normalization_layer
 from zoo.models.large_margin import choose_layers
 
 ROOT = pathlib.Path(zoo.__file__).parents[1]
@@ -31,8 +31,8 @@ def perceptron():
     return keras.Model(inputs, keras.layers.Dense(CLASSES)(x))
 
 
-def network(**kwargs):
-    """A classifier with all that a training step must carry along."""
+def network(activity_regularizer="l2", normalization="batch"):
+    """A smooth classifier with all that a training step must carry along."""
     keras.utils.set_random_seed(0)
     return keras.Sequential(
         [
@@ -40,15 +40,14 @@ def network(**kwargs):
             keras.layers.Conv2D(
                 4,
                 3,
-                activation="relu",
+                activation="tanh",
                 kernel_regularizer="l2",
-                activity_regularizer="l2",
-                **kwargs,
+                activity_regularizer=activity_regularizer,
             ),
-            keras.layers.BatchNormalization(**kwargs),
-            keras.layers.MaxPooling2D(),
+            normalization_layer(normalization, None),
+            keras.layers.AveragePooling2D(2),
             keras.layers.Flatten(),
-            keras.layers.Dense(8, activation="relu", **kwargs),
+            keras.layers.Dense(8, activation="tanh"),
             keras.layers.Dense(CLASSES, dtype="float32"),
         ]
     )
@@ -314,10 +313,11 @@ def test_called_it_is_the_classifier():
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision(policy):
-    exact = fit(compiled(LargeMarginModel(network())))
+    # Keras adds a regularizer's float16 to a float32 loss, and fails.
+    exact = fit(compiled(LargeMarginModel(network(None))))
     keras.config.set_dtype_policy(policy)
     try:
-        model = compiled(LargeMarginModel(network()))
+        model = compiled(LargeMarginModel(network(None)))
         history = fit(model)
     finally:
         keras.config.set_dtype_policy("float32")
@@ -377,12 +377,6 @@ def test_layers_that_are_chosen():
     assert choose_layers(perceptron()) == LAYERS
     assert choose_layers(perceptron(), "hidden2") == ["hidden2"]
     assert choose_layers(perceptron(), LAYERS[::-1]) == LAYERS[::-1]
-    relus = [
-        layer.name
-        for layer in resnet((8, 8, 3), 10, depth=8).layers
-        if isinstance(layer, keras.layers.ReLU)
-    ]
-    assert choose_layers(resnet((8, 8, 3), 10, depth=8)) == ["input", *relus]
     words = keras.Sequential(
         [
             keras.Input((5,), dtype="int32"),
@@ -464,11 +458,10 @@ assert keras.backend.backend() == "jax"
 folder = pathlib.Path(sys.argv[1])
 data = numpy.load(folder / "data.npz")
 weights = []
-for name in ("trained", "second", "nearest"):
+for name in ("second", "nearest"):
     model = keras.models.load_model(folder / f"{name}.keras")
-    jit = name != "second"
-    model.compile("sgd", model.loss, run_eagerly=not jit)
-    model.optimizer.learning_rate = 0.1
+    sgd = keras.optimizers.SGD(0.1)
+    model.compile(sgd, model.loss, run_eagerly=name == "second")
     model.fit(data["x"], data["y"], 24, 2, shuffle=False, verbose=0)
     weights += model.get_weights()
 numpy.savez(folder / "jax.npz", *weights)
@@ -516,17 +509,18 @@ def test_jax_trains_to_the_same_weights(tmp_path):
     x, y = images()
     np.savez(tmp_path / "data.npz", x=x, y=y)
     expected = []
-    for name, kwargs in {
-        "trained": {},
-        "second": {"second_order": True},
-        "nearest": {"top_k": 2, "aggregation": "nearest", "norm": "linf"},
-    }.items():
-        model = LargeMarginModel(network(), margin_loss=LargeMargin(**kwargs))
+    for name, normalization, kwargs in [
+        # On TensorFlow, Keras's own normalisation lacks a term of the second order.
+        ("second", "ghost", {"second_order": True}),
+        ("nearest", "batch", {"top_k": 2, "aggregation": "nearest", "norm": "linf"}),
+    ]:
+        classifier = network(normalization=normalization)
+        model = LargeMarginModel(classifier, margin_loss=LargeMargin(**kwargs))
         saved(compiled(model), tmp_path / f"{name}.keras")
         fit(model)
         expected += model.get_weights()
     run(JAX, tmp_path, KERAS_BACKEND="jax")
-    assert_close(unload(tmp_path / "jax.npz"), expected, rtol=1e-3, atol=1e-5)
+    assert_close(unload(tmp_path / "jax.npz"), expected)
 
 
 def test_another_backend_is_told_so(monkeypatch):
