@@ -29,6 +29,7 @@ oldest:
 
 benchmark: $(INSTALLED)
 	$(VENV)/bin/python benchmarks/ghost_batch_norm.py
+	$(VENV)/bin/python benchmarks/losses.py
 
 $(INSTALLED): setup.py
 	$(PYTHON) -m venv $(VENV)

@@ -7,4 +7,5 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 STUDIES = {
     "large_batch": "Large batches and the generalisation gap.",
+    "margins": "Margins: the losses that widen them, and what they predict.",
 }

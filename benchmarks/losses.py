@@ -14,6 +14,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 from bi_tempered import bi_tempered, normaliser
+from large_margin import large_margin
+from pairs import pairs
 from timing import print_table, times, verdicts
 
 from zoo.layers import CosineDense, PartialCosineDense
@@ -90,7 +92,13 @@ def partial_arc_face():
     return model, lambda x, y: ([x, y],)
 
 
-SECTIONS = {"normaliser": normaliser, "bi_tempered": bi_tempered, "heads": heads}
+SECTIONS = {
+    "normaliser": normaliser,
+    "bi_tempered": bi_tempered,
+    "heads": heads,
+    "large_margin": large_margin,
+    "pairs": pairs,
+}
 
 
 def main():

@@ -57,8 +57,8 @@ class LargeMargin(ClassificationLoss):
         second_order: whether the gradient of the loss sees that norms of gradients
             depend on the weights. On TensorFlow that is exact through
             `zoo.layers.GhostBatchNorm`, also of one ghost, and not through Keras's
-            batch normalisation. Defaults to `False`: norms are constants, as in the
-            paper.
+            batch normalisation. Defaults to `False`: norms are constants, an
+            approximation that the paper's code offers.
         epsilon: float > 0, added to the square of norms. Defaults to 1e-6.
         ignore_class, reduction, name, dtype: as in `ClassificationLoss`.
 

@@ -15,8 +15,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, re.S)
+def blocks(language, text=README):
+    return re.findall(rf"```{language}\n(.*?)```", text, re.S)
 
 
 COMMANDS = [
@@ -37,7 +37,10 @@ def test_every_kind_of_block_is_tested():
     assert set(re.findall(r"```(\w+)", README)) == {"sh", "python"}
 
 
-@pytest.mark.parametrize("code", blocks("python"))
+@pytest.mark.parametrize(
+    "code",
+    [code for page in PAGES for code in blocks("python", page.read_text("utf-8"))],
+)
 def test_python_runs(code, tmp_path):
     done = call(sys.executable, "-c", code + "\nmodel.summary()", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -486,9 +486,12 @@ def _run_graph(model, x, layers, training, change):
 
 
 def compiled(function, model):
-    """Compiles a function of arrays that calls `model` and changes no weight of it."""
+    """Compiles a function of arrays that calls `model` and changes no weight of it.
+
+    The arrays may differ in their first axis between calls, and in nothing else.
+    """
     if keras.backend.backend() != "jax":
-        return tf.function(function, reduce_retracing=True)
+        return _traced_once(function)
     variables = model.variables
 
     @jax.jit
@@ -497,3 +500,17 @@ def compiled(function, model):
             return function(*arrays)
 
     return functools.partial(run, [variable.value for variable in variables])
+
+
+def _traced_once(function):
+    # A call would count the trace, and warn of the many that many models need.
+    @functools.cache
+    def trace(*specs):
+        return tf.function(function).get_concrete_function(*specs)
+
+    def run(*arrays):
+        tensors = [tf.convert_to_tensor(array) for array in arrays]
+        specs = [tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in tensors]
+        return trace(*specs)(*tensors)
+
+    return run

@@ -7,8 +7,16 @@ import numpy as np
 import pandas as pd
 
 from zoo.apps.margins.common import MarginStudy, network, train
+from zoo.data import steps_per_epoch
 from zoo.layers import CosineDense
-from zoo.losses import AngularMargin, ArcFace, CosFace, LSoftmax, SphereFace
+from zoo.losses import (
+    AngularMargin,
+    ArcFace,
+    CosFace,
+    LSoftmax,
+    MarginWarmup,
+    SphereFace,
+)
 from zoo.metrics import angular_spread, recall_at_1, verification_accuracy
 from zoo.study import Section, distribute, format_mean, new_figure
 
@@ -53,13 +61,13 @@ class Angular(MarginStudy):
     presets["cpu"] = {
         **presets["quick"],
         "dataset": ["fashion_mnist"],
-        "limit": 10000,
+        "limit": 8000,
         "image_size": 14,
         "loss": list(LOSSES),
         "width": [8],
-        "epochs": 20,
+        "epochs": 15,
         "batch_size": 100,
-        "runs": 3,
+        "runs": 2,
         "learning_rate": 1e-3,
     }
     presets["paper"] = {
@@ -95,6 +103,7 @@ class Angular(MarginStudy):
             keep -= config.held_out
         images, labels = (part[data.train[1] < keep] for part in data.train)
         loss = LOSSES[hp.get("loss")]()
+        updates = config.epochs * steps_per_epoch(len(images), config.batch_size)
         with distribute.scope(config):
             model, embed = self._models(hp, loss, keep, FEATURES[task])
         history = train(
@@ -106,6 +115,8 @@ class Angular(MarginStudy):
             metrics=False,
             seed=hp.get("seed"),
             logdir=logdir,
+            # A full margin at once can keep a network from learning.
+            callbacks=[MarginWarmup(loss, max(updates // 2, 1))],
         )
         tested, truth = data.test
         chosen = truth < keep if task == PLANE else truth >= keep

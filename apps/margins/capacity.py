@@ -32,7 +32,7 @@ class Capacity(MarginStudy):
             "limit": 400,
             "image_size": 0,
             "corruption": [0.0, 0.2],
-            "width": [2, 8, 64, 512],
+            "width": [2, 16, 512],
             "epochs": 60,
             "batch_size": 50,
             "runs": 1,
@@ -44,9 +44,9 @@ class Capacity(MarginStudy):
         "dataset": ["fashion_mnist"],
         "limit": 2000,
         "image_size": 14,
-        "width": [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048],
-        "epochs": 100,
-        "runs": 3,
+        "width": [1, 4, 16, 64, 256, 1024, 4096],
+        "epochs": 60,
+        "runs": 2,
         "learning_rate": 1e-3,
     }
     presets["paper"] = {

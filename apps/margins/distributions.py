@@ -35,11 +35,11 @@ class Distributions(MarginStudy):
     presets["cpu"] = {
         **presets["quick"],
         "dataset": ["fashion_mnist"],
-        "limit": 5000,
+        "limit": 2000,
         "image_size": 14,
-        "width": [16],
-        "epochs": 80,
-        "batch_size": 100,
+        "width": [8],
+        "epochs": 60,
+        "batch_size": 50,
         "runs": 3,
         "learning_rate": 1e-3,
     }

@@ -52,15 +52,14 @@ class Gap(MarginStudy):
     presets["cpu"] = {
         **presets["quick"],
         "dataset": ["fashion_mnist"],
-        "limit": 2000,
+        "limit": 1000,
         "image_size": 14,
-        "width": [4, 8, 16],
-        "dropout": [0.0, 0.5],
-        "weight_decay": [0.0, 0.5],
+        "width": [8, 16],
+        "dropout": [0.0, 0.3],
+        "weight_decay": [0.0, 0.1],
         "corruption": [0.0, 0.1, 0.25],
-        "runs": 2,
-        "epochs": 40,
-        "learning_rate": 1e-3,
+        "runs": 3,
+        "learning_rate": 2e-3,
     }
     presets["paper"] = {
         **presets["cpu"],

@@ -69,7 +69,7 @@ class Noise(MarginStudy):
         "image_size": 14,
         "corruption": [0.0, 0.2, 0.4, 0.6, 0.8],
         "width": [8],
-        "epochs": 20,
+        "epochs": 40,
         "batch_size": 100,
         "runs": 5,
         "learning_rate": 1e-3,

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 import zoo
 import zoo.layers
+from zoo.losses.angular_family import ArcFace
 
 ROOT = pathlib.Path(zoo.__file__).parents[1]
 
@@ -30,7 +31,10 @@ class Row:
     mask: bool = False
 
     def __str__(self):
-        arguments = ",".join(f"{name}={value}" for name, value in self.kwargs.items())
+        arguments = ",".join(
+            f"{name}={getattr(value, 'name', value)}"
+            for name, value in self.kwargs.items()
+        )
         return f"{self.layer.__name__}({arguments})-{len(self.shape)}D"
 
     def build(self, **kwargs):
@@ -52,6 +56,10 @@ ROWS = [
     Row(zoo.layers.GhostBatchNorm, {"virtual_batch_size": 4}, (10, 5, 3), mask=True),
     Row(zoo.layers.GhostBatchNorm, {"virtual_batch_size": 4}, (10, 4, 4, 3)),
     Row(zoo.layers.GhostBatchNorm, {"update": "mean", "axis": 1}, (10, 3, 4)),
+    Row(zoo.layers.CosineDense, {"units": 4}, (10, 3)),
+    Row(zoo.layers.CosineDense, {"units": 4, "sub_centers": 2}, (10, 5, 3)),
+    Row(zoo.layers.CosineDense, {"units": 4, "polar": True}, (10, 3)),
+    Row(zoo.layers.PartialCosineDense, {"units": 4, "loss": ArcFace()}, (10, 3)),
 ]
 every_row = pytest.mark.parametrize("row", ROWS, ids=str)
 masked_rows = pytest.mark.parametrize("row", [row for row in ROWS if row.mask], ids=str)

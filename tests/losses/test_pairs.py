@@ -1,6 +1,5 @@
 """Contrastive and triplet losses against loops over pairs and triplets in float64."""
 
-import itertools
 import math
 
 import numpy as np
@@ -57,15 +56,13 @@ def triplet(labels, x, margin=0.2, mining="semi_hard", squared=True):
 
 REFERENCES = {Contrastive: contrastive, Triplet: triplet}
 WAYS = [
-    (Contrastive, {}),
-    (Contrastive, {"margin": 1.7}),
-    *(
-        (Triplet, {"margin": margin, "mining": mining, "squared": squared})
-        for margin, mining, squared in itertools.product(
-            (0.2, None), ("semi_hard", "hard"), (True, False)
-        )
-    ),
+    (Contrastive, {"margin": 1.2}),
+    (Triplet, {"margin": 0.2, "mining": "semi_hard", "squared": True}),
+    (Triplet, {"margin": None, "mining": "semi_hard", "squared": False}),
+    (Triplet, {"margin": 0.2, "mining": "hard", "squared": False}),
+    (Triplet, {"margin": None, "mining": "hard", "squared": True}),
 ]
+TRIPLETS = WAYS[1:]
 
 
 def name(way):
@@ -112,7 +109,7 @@ def test_equals_the_loop(way, labels, differentiate):
 
 @every_way
 def test_gradient_against_finite_differences(way, differentiate, slopes):
-    x, labels = unit(), LABELS["some alone"]
+    x, labels = unit(8, 3), LABELS["some alone"][:8]
     _, gradient = differentiate(build(way, dtype="float64"), labels, x)
     expected = slopes(lambda x: reference(way, labels, x), x)
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-7)
@@ -168,7 +165,7 @@ def test_what_is_not_finite_stays_in_its_sample(way, bad, differentiate):
     np.testing.assert_allclose(gradient[others], clean, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("way", WAYS[2:], ids=name)
+@pytest.mark.parametrize("way", TRIPLETS, ids=name)
 def test_mean_is_over_anchors_with_a_triplet(way):
     x, labels = unit(), LABELS["some alone"]
     counts = np.array([np.sum(labels == label) > 1 for label in labels])
@@ -206,7 +203,7 @@ def test_distances_of_a_batch_far_from_the_origin(offset):
     np.testing.assert_allclose(squared_distances(x), exact, atol=2e-6)
 
 
-@pytest.mark.parametrize("way", [WAYS[0], *WAYS[2:4], *WAYS[4:6]], ids=name)
+@every_way
 def test_no_tensor_of_batch_cubed(way):
     samples = 64
 
