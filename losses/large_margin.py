@@ -1,6 +1,5 @@
 """The large-margin loss: distances to the boundaries between classes."""
 
-import copy
 import math
 
 import keras
@@ -116,7 +115,7 @@ class LargeMargin(ClassificationLoss):
                 of a number for the scores, to a list of its derivatives for the
                 activations of each layer, `[batch, ...]`.
         """
-        loss = copy.copy(self)
+        loss = type(self).from_config(self.get_config())
         loss._pullback = pullback
         return loss
 

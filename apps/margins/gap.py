@@ -24,8 +24,8 @@ PREDICTORS = {
     "score margin, log": ("score", "log"),
 }
 FOLDS = 10
-# Keeps the fit determined where there are few networks for the numbers of a signature.
-RIDGE = 1e-2
+# scikit-learn's usual one: there are fewer than five networks for a number.
+RIDGE = 1.0
 
 
 class Gap(MarginStudy):

@@ -46,7 +46,7 @@ class GapPredictor(RegressorMixin, BaseEstimator):
     >>> theta = np.random.default_rng(0).uniform(0.1, 3.0, (50, 2))
     >>> gap = 0.3 - 0.1 * np.log(theta[:, 0])
     >>> predictor = GapPredictor().fit(theta, gap)
-    >>> round(predictor.coef_[0], 6), round(predictor.intercept_, 6)
+    >>> float(predictor.coef_[0].round(6)), round(predictor.intercept_, 6)
     (-0.1, 0.3)
 
     Reference:

@@ -5,6 +5,7 @@ import typing
 import keras
 
 from zoo import _backend
+from zoo.losses.checks import check_number
 from zoo.losses.large_margin import LargeMargin
 
 ACTIVATIONS = (
@@ -44,11 +45,12 @@ class LargeMarginModel(keras.Model):
             `model`, and `"input"` for the input. Defaults to the input, unless it is
             one of integers, and every hidden layer with an activation function.
         margin_loss: `zoo.losses.LargeMargin`. Defaults to that with its defaults.
-        margin_weight: float, the weight of the margin loss. Defaults to 1.0.
+        margin_weight: float >= 0, the weight of the margin loss. Defaults to 1.0.
         name: name of the model.
 
     Raises:
-        ValueError: `model` is not as above, or has no layer of a name in `layers`.
+        ValueError: an argument is not as above, or `model` has no layer of a name in
+            `layers`.
         NotImplementedError: on training, the backend is neither TensorFlow nor JAX.
 
     Example:
@@ -81,12 +83,18 @@ class LargeMarginModel(keras.Model):
         self, model, layers=None, margin_loss=None, margin_weight=1.0, name=None
     ):
         margin_layers = choose_layers(model, layers)
+        margin_loss = LargeMargin() if margin_loss is None else margin_loss
+        if not isinstance(margin_loss, LargeMargin):
+            raise ValueError(
+                "`margin_loss` must be a zoo.losses.LargeMargin. "
+                f"Received: margin_loss={margin_loss!r}"
+            )
         # Nothing but the classifier may cast the labels.
         super().__init__(name=name, dtype=model.dtype_policy, autocast=False)
         self.model = model
         self.margin_layers = margin_layers
-        self.margin_loss = LargeMargin() if margin_loss is None else margin_loss
-        self.margin_weight = float(margin_weight)
+        self.margin_loss = margin_loss
+        self.margin_weight = check_number("margin_weight", margin_weight, low=0.0)
         self.built = True
 
     def call(self, inputs, training=None):

@@ -1,6 +1,5 @@
 import os
 import pathlib
-import resource
 import subprocess
 import sys
 
@@ -20,6 +19,17 @@ from zoo.metrics import (
 ROOT = pathlib.Path(zoo.__file__).parents[1]
 NORMS = {"l2": 2, "l1": 1, "linf": np.inf}
 DUALS = {"l2": 2, "l1": np.inf, "linf": 1}
+
+
+def python(script, *arguments, **environment):
+    """Runs a script in a process of its own; returns what it prints."""
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
 
 
 def randomize(model):
@@ -187,18 +197,27 @@ def test_a_dead_layer_gives_finite_numbers():
     assert np.isfinite(result.normalized).all()
 
 
+MEMORY = """
+import resource
+import keras, numpy
+from zoo.metrics import layer_margins
+
+hidden = keras.layers.Dense(8192, "relu")
+model = keras.Sequential([keras.Input((7,)), hidden, keras.layers.Dense(2)])
+x = numpy.broadcast_to(numpy.ones(7, "float32"), (12_000, 7))
+peaks = []
+for samples in (500, 12_000):
+    layer_margins(model, x[:samples], numpy.zeros(samples, int), batch_size=100)
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peaks[1] - peaks[0])
+"""
+
+
 def test_memory_does_not_grow_with_the_samples():
-    model = perceptron(units=(8192,))
-    labels = np.zeros(12_000, "int32")
-    x = np.broadcast_to(np.ones(7, "float32"), (12_000, 7))
-
-    def peak(samples):
-        layer_margins(model, x[:samples], labels[:samples], batch_size=100)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-    # All activations would take 375 MiB more.
-    before = peak(500)
-    assert peak(12_000) - before < 100 * 2**20
+    # In a process of its own, whose peak is this pass's.
+    grown = int(python(MEMORY))
+    # In KiB: all activations would take 384 000 more.
+    assert grown < 60_000
 
 
 def test_quartiles_are_those_of_what_is_classified_right():
@@ -276,12 +295,7 @@ def test_jax_measures_the_same(tmp_path):
     model, (x, labels) = convolutional(), data(50, (6, 6, 2), 3)
     model.save(tmp_path / "model.keras")
     np.savez(tmp_path / "data.npz", x=x, labels=labels)
-    subprocess.run(
-        [sys.executable, "-c", JAX, tmp_path],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "jax"},
-        check=True,
-        capture_output=True,
-    )
+    python(JAX, tmp_path, KERAS_BACKEND="jax")
     expected = layer_margins(model, x, labels)
     with np.load(tmp_path / "jax.npz") as file:
         theirs = MarginDistribution(expected.layers, file["margins"], file["v"])

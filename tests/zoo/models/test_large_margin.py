@@ -421,6 +421,15 @@ def test_bad_arguments(model, layers, message):
         LargeMarginModel(model(), layers)
 
 
+@pytest.mark.parametrize(
+    "kwargs", [{"margin_weight": -1.0}, {"margin_loss": "hinge"}], ids=str
+)
+def test_bad_settings(kwargs):
+    name = next(iter(kwargs))
+    with pytest.raises(ValueError, match=rf"`{name}` must be .*Received: {name}="):
+        LargeMarginModel(perceptron(), **kwargs)
+
+
 def test_a_layer_that_is_called_twice_is_refused():
     shared = keras.layers.Dense(DIM, activation="relu", name="shared")
     inputs = keras.Input((DIM,))
@@ -490,7 +499,8 @@ def unload(path):
 def test_reloads_in_a_fresh_process_and_trains_there_on_replicas(tmp_path):
     x, y = images()
     np.savez(tmp_path / "data.npz", x=x, y=y)
-    model = compiled(LargeMarginModel(network(), ["input"], margin_weight=0.5))
+    only = LargeMarginModel(network(), ["input"], margin_weight=0.5, name="only")
+    model = compiled(only, None)
     fit(model)
     saved(model, tmp_path / "trained.keras")
     # Normalisation differs between halves of a batch.
