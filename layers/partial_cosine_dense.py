@@ -1,8 +1,5 @@
 """A head of cosines for very many classes, trained on a sample of them."""
 
-import math
-import numbers
-
 import keras
 from keras import ops
 
@@ -23,7 +20,7 @@ class PartialCosineDense(keras.layers.Layer):
     """Cosines to very many classes, trained against a random sample of them.
 
     Called with labels in training, it takes the classes of the batch and others at
-    random, `ceil(sample_rate * units)` in all, each once; adds to the model the loss
+    random, `sample = max(round(sample_rate * units), 1)` in all, each once; adds to the model the loss
 
     `loss(places of the labels in the sample, cosines to the sample)`
 
@@ -109,7 +106,7 @@ class PartialCosineDense(keras.layers.Layer):
         self.units = check_count("units", units)
         self.loss = _check_loss(loss, units)
         self.sample_rate = _check_rate(sample_rate)
-        self.sample = math.ceil(self.sample_rate * self.units)
+        self.sample = max(round(self.sample_rate * self.units), 1)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
@@ -222,7 +219,7 @@ def _check_loss(loss, units):
 
 
 def _check_rate(rate):
-    number = isinstance(rate, numbers.Real) and not isinstance(rate, bool)
+    number = isinstance(rate, int | float) and not isinstance(rate, bool)
     if number and 0 < rate <= 1:
         return float(rate)
     raise ValueError(

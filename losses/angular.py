@@ -29,8 +29,8 @@ class AngularMargin(ClassificationLoss):
     Where `m1 * theta_c + m2` passes pi, `angular_margin` continues the cosine: the
     loss goes on rising with the angle.
 
-    Cosines outside [-1, 1] count as the nearest in it in the true class. There and at
-    the ends its slope is 0: an embedding at angle 0 or pi has no direction to turn to.
+    At -1 and 1 the slope of `t` is 0: an embedding at angle 0 or pi has no direction to
+    turn to. Cosines of the true class that rounding put beyond count as these.
 
     Args:
         m1: float > 0, factor of the angle. Defaults to 1.0.

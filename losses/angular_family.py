@@ -18,8 +18,8 @@ class ArcFace(AngularMargin):
 
     Args:
         margin: float >= 0, in radians. Defaults to 0.5.
-        scale: float > 0, or `"auto"`, which see in `AngularMargin`: with few classes
-            64 is far too much. Defaults to 64.0.
+        scale: float > 0, or `"auto"`, as in `AngularMargin`: with few classes 64 is
+            far too much. Defaults to 64.0.
         gradient: `"exact"` or `"straight_through"`, as in `AngularMargin`. Defaults to
             `"exact"`.
         class_margin: list of floats >= 0, one a class, in place of `margin`. Defaults
@@ -87,8 +87,8 @@ class CosFace(AngularMargin):
 
     Args:
         margin: float >= 0. Defaults to 0.35.
-        scale: float > 0, or `"auto"`, which see in `AngularMargin`: with few classes
-            64 is far too much. Defaults to 64.0.
+        scale: float > 0, or `"auto"`, as in `AngularMargin`: with few classes 64 is
+            far too much. Defaults to 64.0.
         ignore_class: integer label of samples that do not count. Defaults to `None`.
         reduction: as in `keras.losses.Loss`.
         name: name of the loss. Defaults to `"cos_face"`.
@@ -156,8 +156,8 @@ class SphereFace(AngularMargin):
 
     Args:
         margin: float > 0, factor of the angle; the paper's is 4. Defaults to 1.35.
-        scale: float > 0, or `"auto"`, which see in `AngularMargin`: with few classes
-            64 is far too much. Defaults to 64.0.
+        scale: float > 0, or `"auto"`, as in `AngularMargin`: with few classes 64 is
+            far too much. Defaults to 64.0.
         gradient: `"exact"` or `"straight_through"`, as in `AngularMargin`. Defaults to
             `"exact"`.
         ignore_class: integer label of samples that do not count. Defaults to `None`.

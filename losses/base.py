@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from zoo import _backend
-from zoo.losses.checks import check_integer
+from zoo.losses.checks import check_dtype, check_integer
 
 
 class ClassificationLoss(keras.losses.Loss):
@@ -41,12 +41,7 @@ class ClassificationLoss(keras.losses.Loss):
         dtype=None,
     ):
         # Any lower precision would corrupt labels above 256.
-        dtype = keras.backend.standardize_dtype(dtype or "float32")
-        if dtype not in ("float32", "float64"):
-            raise ValueError(
-                f"`dtype` must be 'float32' or 'float64'. Received: dtype={dtype!r}"
-            )
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(name=name, reduction=reduction, dtype=check_dtype(dtype))
         self.ignore_class = (
             None
             if ignore_class is None

@@ -3,6 +3,8 @@
 import math
 import numbers
 
+import keras
+
 
 def check_number(name, value, low=-math.inf, high=math.inf, allowed=None):
     """Returns `value` as a float.
@@ -50,3 +52,13 @@ def check_choice(name, value, choices):
     if value in choices:
         return value
     raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}")
+
+
+def check_dtype(dtype):
+    """Returns the dtype that a loss computes in: float32 unless float64 is wanted."""
+    dtype = keras.backend.standardize_dtype(dtype or "float32")
+    if dtype not in ("float32", "float64"):
+        raise ValueError(
+            f"`dtype` must be 'float32' or 'float64'. Received: dtype={dtype!r}"
+        )
+    return dtype

@@ -6,8 +6,8 @@ import keras
 from keras import ops
 
 from zoo import _backend
-from zoo.losses.checks import check_choice, check_number
-from zoo.losses.proper_margin import check_dtype, one_per_sample
+from zoo.losses.checks import check_choice, check_dtype, check_number
+from zoo.losses.proper_margin import one_per_sample
 
 MININGS = ("semi_hard", "hard")
 

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from zoo import _backend
-from zoo.losses.checks import check_choice, check_number
+from zoo.losses.checks import check_choice, check_dtype, check_number
 from zoo.losses.weighted_margin import tame_exp
 
 # A link as the log-odds of eta, which neither rounds nor overflows, and its slope at 0.
@@ -138,16 +138,6 @@ class ProperMargin(keras.losses.Loss):
             "sigma": self.sigma,
             "dtype": self.dtype,
         }
-
-
-def check_dtype(dtype):
-    """Returns the dtype that a loss computes in: float32 unless float64 is wanted."""
-    dtype = keras.backend.standardize_dtype(dtype or "float32")
-    if dtype not in ("float32", "float64"):
-        raise ValueError(
-            f"`dtype` must be 'float32' or 'float64'. Received: dtype={dtype!r}"
-        )
-    return dtype
 
 
 def one_per_sample(name, x):

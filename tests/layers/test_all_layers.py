@@ -16,7 +16,7 @@ import tensorflow as tf
 
 import zoo
 import zoo.layers
-from zoo.losses.angular_family import ArcFace
+from zoo.losses import ArcFace
 
 ROOT = pathlib.Path(zoo.__file__).parents[1]
 
@@ -189,7 +189,7 @@ def test_masks_pass_and_what_they_hide_does_not_count(row):
 RELOAD = """
 import pathlib, sys
 import keras, numpy
-import zoo.layers
+import zoo.layers, zoo.losses
 
 for path in sorted(pathlib.Path(sys.argv[1]).glob("*.keras")):
     model = keras.models.load_model(path)

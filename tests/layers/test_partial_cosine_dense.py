@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import zoo
 from zoo.layers import CosineDense, PartialCosineDense
-from zoo.losses.angular_family import ArcFace
+from zoo.losses import ArcFace
 
 ROOT = pathlib.Path(zoo.__file__).parents[1]
 UNITS, FEATURES = 40, 6
@@ -297,7 +297,7 @@ JAX = """
 import sys
 import keras, numpy as np
 from zoo.layers import PartialCosineDense
-from zoo.losses.angular_family import ArcFace
+from zoo.losses import ArcFace
 assert keras.backend.backend() == "jax"
 given = np.load(sys.argv[1])
 x, y = given["x"], given["y"]

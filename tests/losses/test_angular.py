@@ -14,9 +14,15 @@ import tensorflow as tf
 
 import zoo
 from zoo.layers import CosineDense
-from zoo.losses.angular import AngularMargin, angular_margin
-from zoo.losses.angular_family import ArcFace, CosFace, LSoftmax, SphereFace
-from zoo.losses.margin_warmup import MarginWarmup
+from zoo.losses import (
+    AngularMargin,
+    ArcFace,
+    CosFace,
+    LSoftmax,
+    MarginWarmup,
+    SphereFace,
+    angular_margin,
+)
 
 ROOT = pathlib.Path(zoo.__file__).parents[1]
 M1, M2, M3 = (1.0, 1.35, 2.0, 3.0, 4.0), (0.0, 0.3, 0.5, 1.57, 2.6), (0.0, 0.35)
@@ -450,8 +456,7 @@ JAX = """
 import sys
 import jax, keras, numpy as np
 from zoo.layers import CosineDense
-from zoo.losses.angular import AngularMargin
-from zoo.losses.margin_warmup import MarginWarmup
+from zoo.losses import AngularMargin, MarginWarmup
 assert keras.backend.backend() == "jax"
 given = np.load(sys.argv[1])
 labels, cosines = given["labels"], given["cosines"]

@@ -72,7 +72,7 @@ def test_the_same_seed_fits_the_same_weights(config, model, tmp_path):
 def test_a_loss_that_is_not_finite_ends_the_run(config, model, tmp_path):
     images, labels = load_data("digits", config).train
     model.optimizer.learning_rate = 1e38
-    with pytest.raises(FloatingPointError, match="the loss is (nan|inf) in epoch 1"):
+    with pytest.raises(FloatingPointError, match=r"the loss is (nan|inf) in epoch 1"):
         fit(model, images, labels, config, seed=0, logdir=str(tmp_path))
 
 
