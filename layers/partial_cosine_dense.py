@@ -20,7 +20,8 @@ class PartialCosineDense(keras.layers.Layer):
     """Cosines to very many classes, trained against a random sample of them.
 
     Called with labels in training, it takes the classes of the batch and others at
-    random, `sample = max(round(sample_rate * units), 1)` in all, each once; adds to the model the loss
+    random, each once, `sample = max(round(sample_rate * units), 1)` in all; adds to the
+    model the loss
 
     `loss(places of the labels in the sample, cosines to the sample)`
 
@@ -32,10 +33,10 @@ class PartialCosineDense(keras.layers.Layer):
     with places in the sample: measure with a second model from the same layers that
     gives the head no labels, as in the example.
 
-    The sample must have room for the classes of a batch. A batch that may be too large
-    is refused where its size is known; else the loss of the samples whose class found
-    no place is NaN. A label that the loss ignores, and any other label that is no
-    class, reaches the loss as it is.
+    The sample must have room for the classes of each batch. More labels than it has
+    places are refused where their number is known; where it is not, as in `fit`, the
+    loss of a sample whose class found no place is NaN. Labels of no class, such as one
+    that the loss ignores, reach the loss as they are.
 
     Cosines are computed and returned in float32, as in `CosineDense`. Optimizers that
     move each weight at each step (by momentum or weight decay) also move classes out
@@ -44,9 +45,9 @@ class PartialCosineDense(keras.layers.Layer):
     Args:
         units: int >= 1, the number of classes.
         loss: `keras.losses.Loss` of integer labels and cosines, such as
-            `zoo.losses.ArcFace`. What it knows of single classes must not depend on
-            their number: no `class_margin`, and `ignore_class` out of `[0, units)`.
-            Its `scale="auto"` is that for the size of the sample.
+            `zoo.losses.ArcFace`. Its classes are the places in the sample: so is the
+            number of them behind `scale="auto"`, a `class_margin` needs
+            `sample_rate=1`, and `ignore_class` must be out of `[0, units)`.
         sample_rate: float, 0 < sample_rate <= 1, part of the classes in a sample.
             Defaults to 0.1.
         seed: int, of the samples. Defaults to `None`.

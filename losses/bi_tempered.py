@@ -27,10 +27,13 @@ def log_t(x, t):
 
     Args:
         x: tensor, non-negative.
-        t: float, variable or scalar tensor, the temperature.
+        t: float, the temperature.
 
     Returns:
         A tensor of the shape of `x`.
+
+    Raises:
+        ValueError: `t` is no finite number.
 
     Example:
 
@@ -43,8 +46,7 @@ def log_t(x, t):
     - Amid, Warmuth, Anil and Koren, 2019, "Robust bi-tempered logistic loss based on
       Bregman divergences", [arXiv:1906.03361](https://arxiv.org/abs/1906.03361)
     """
-    x = _floating(x)
-    return _tempered(ops.log(x), 1 - _scalar(t, x.dtype))
+    return _tempered(ops.log(_floating(x)), 1 - check_number("t", t))
 
 
 def exp_t(x, t):
@@ -55,10 +57,13 @@ def exp_t(x, t):
 
     Args:
         x: tensor.
-        t: float, variable or scalar tensor, the temperature.
+        t: float, the temperature.
 
     Returns:
         A tensor of the shape of `x`.
+
+    Raises:
+        ValueError: `t` is no finite number.
 
     Example:
 
@@ -71,14 +76,12 @@ def exp_t(x, t):
     - Amid, Warmuth, Anil and Koren, 2019, "Robust bi-tempered logistic loss based on
       Bregman divergences", [arXiv:1906.03361](https://arxiv.org/abs/1906.03361)
     """
-    x = _floating(x)
-    t = _scalar(t, x.dtype)
-    if isinstance(t, float) and t == 1:
+    x, power = _floating(x), 1 - check_number("t", t)
+    if power == 0:
         return ops.exp(x)
-    power = 1 - t if isinstance(t, float) else _apart(1 - t)
     live = power * x > -1
     inside = ops.exp(ops.log1p(ops.where(live, power * x, 0.0)) / power)
-    return ops.where(live, inside, ops.where(power > 0, 0.0, math.inf))
+    return ops.where(live, inside, 0.0 if power > 0 else math.inf)
 
 
 def tempered_softmax(activations, t):
@@ -307,7 +310,8 @@ class _Powers:
             if not self.near and 1 <= inverse <= MOST_PRODUCTS:
                 self.products = _integer(inverse)
         else:
-            self.s = _apart(self.s)
+            tiny = ops.where(self.s < 0, -NEAREST, NEAREST)
+            self.s = ops.where(ops.abs(self.s) < NEAREST, tiny, self.s)
             self.near = ops.abs(self.s) < 0.1
         b = self.s * a
         zero = ops.zeros_like(top)
@@ -387,19 +391,17 @@ def _tempered(log_x, power):
     return ops.where(ops.abs(power) < NEAREST, log_x, ops.expm1(safe * log_x) / safe)
 
 
-def _apart(power):
-    """A tensor, or the nearest to it that is not too near to 0 to divide by."""
-    tiny = ops.where(power < 0, -NEAREST, NEAREST)
-    return ops.where(ops.abs(power) < NEAREST, tiny, power)
-
-
 def _floating(x):
     x = ops.convert_to_tensor(x)
     return ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
 
 
 def _scalar(t, dtype):
-    return float(t) if isinstance(t, (int, float)) else ops.cast(t, dtype)
+    if isinstance(t, float):
+        return t
+    t = ops.cast(t, dtype)
+    # JAX refuses to differentiate by it; TensorFlow would, wrongly where t is near 1.
+    return t if keras.backend.backend() == "jax" else ops.stop_gradient(t)
 
 
 def _log(x):

@@ -21,8 +21,8 @@ from zoo.study import Section, new_figure
 
 GAMMA = 0.5
 LIMIT, POINTS = 3.0, 601
-# Finite differences of a float64 loss.
-STEP = 1e-3
+# Finite differences of a float64 loss, and a slope that only a jump has.
+STEP, STEEP = 1e-3, 100
 
 
 def two_classes(loss):
@@ -139,7 +139,7 @@ class Shapes(MarginStudy):
                 {
                     "loss": row.loss,
                     "at v = 0": f"{row.at_zero:.4f}",
-                    "slope": f"{row.slope:.4f}",
+                    "slope": f"{row.slope:.4f}" if abs(row.slope) < STEEP else "jump",
                     "loss margin": f"{mu:.3f}" if math.isfinite(mu) else "not smooth",
                 }
             )
