@@ -10,7 +10,8 @@ from zoo.losses.base import ClassificationLoss
 from zoo.losses.checks import check_number
 
 # Newton's steps end once the probabilities add up to 1 to this, and one step later.
-TOLERANCE, MOST_STEPS = 1e-3, 12
+TOLERANCE = {"float32": 1e-3, "float64": 1e-8}
+MOST_STEPS = 12
 # Nearer to 1, a temperature that is a tensor is taken as this far from it.
 NEAREST = 1e-7
 # Reciprocals up to this power are products; further ones need the logarithm.
@@ -159,8 +160,9 @@ class BiTemperedLogistic(ClassificationLoss):
     The probabilities are found by Newton's method, which converges quadratically for
     any `t2`. The gradient of the scores is in closed form; second derivatives go
     through the steps: they are right on TensorFlow, and on JAX forward over reverse
-    (`jax.hessian`), while reverse over reverse raises. Labels and temperatures have no
-    gradient: on TensorFlow it is `None`, JAX raises.
+    (`jax.hessian`); reverse over reverse raises there, and under TensorFlow's XLA.
+    Temperatures have no gradient: on TensorFlow it is `None`, JAX raises. Beside
+    scores, nor have labels.
 
     A variable lets a callback change a temperature during training. A step that JAX
     has compiled holds it as a constant: there, call
@@ -317,6 +319,7 @@ class _Powers:
         zero = ops.zeros_like(top)
         start, classes = self._choose(zero, zero + 1), a.shape[-1]
         center = ops.mean(b, axis=-1, keepdims=True)
+        tolerance = TOLERANCE[keras.backend.standardize_dtype(a.dtype)]
 
         def step(z, _):
             p, reciprocal, _ = self._probabilities(z - b)
@@ -330,7 +333,7 @@ class _Powers:
 
         z, _ = ops.while_loop(
             # NaN is not above: a spoilt sample does not keep the others waiting.
-            lambda _, error: ops.any(error > TOLERANCE),
+            lambda _, error: ops.any(error > tolerance),
             step,
             (start, zero + 1),
             maximum_iterations=MOST_STEPS,
