@@ -6,8 +6,6 @@ from absl import flags
 from zoo.models import convnet
 from zoo.study import Study, distribute, fit, jit_compile, load_data
 
-CROSS_ENTROPY = "cross_entropy"
-
 
 class MarginStudy(Study):
     """An experiment of the report on margins: one data set, small networks, Adam."""
