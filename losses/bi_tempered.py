@@ -10,7 +10,7 @@ from zoo.losses.base import ClassificationLoss
 from zoo.losses.checks import check_number
 
 # Newton's steps end once the probabilities add up to 1 to this, and one step later.
-TOLERANCE = {"float32": 1e-3, "float64": 1e-8}
+TOLERANCE = {"float32": 1e-4, "float64": 1e-8}
 MOST_STEPS = 12
 # Nearer to 1, a temperature that is a tensor is taken as this far from it.
 NEAREST = 1e-7
@@ -281,7 +281,9 @@ class _Powers:
 
     With `s = t - 1` and `u_i = 1 + s (lambda - a_i)` it is `p_i = u_i^(-1 / s)`. The
     sum of all, to the power `-s`, is concave in `lambda` for `t > 1` and convex for
-    `t < 1`, so that Newton's steps from 0 never overshoot:
+    `t < 1`, so that Newton's steps never overshoot. They begin at the larger of 0 and
+    what equal activations of the same mean would need: `lambda` is above both, by
+    Jensen's inequality.
 
     `u <- u + S expm1(s ln S) / sum_i (p_i / u_i)`,  `S = sum_i p_i`
 
@@ -316,9 +318,12 @@ class _Powers:
             self.s = ops.where(ops.abs(self.s) < NEAREST, tiny, self.s)
             self.near = ops.abs(self.s) < 0.1
         b = self.s * a
-        zero = ops.zeros_like(top)
-        start, classes = self._choose(zero, zero + 1), a.shape[-1]
-        center = ops.mean(b, axis=-1, keepdims=True)
+        center, classes = ops.mean(b, axis=-1, keepdims=True), a.shape[-1]
+        lowest = self._choose(0.0, 1.0)
+        start = classes**self.s + (lowest - 1) + center
+        start = ops.where(
+            self.s > 0, ops.maximum(start, lowest), ops.minimum(start, lowest)
+        )
         tolerance = TOLERANCE[keras.backend.standardize_dtype(a.dtype)]
 
         def step(z, _):
@@ -335,7 +340,7 @@ class _Powers:
             # NaN is not above: a spoilt sample does not keep the others waiting.
             lambda _, error: ops.any(error > tolerance),
             step,
-            (start, zero + 1),
+            (start, ops.ones_like(top)),
             maximum_iterations=MOST_STEPS,
         )
         self.p, self.reciprocal, self.log_p = self._probabilities(z - b)

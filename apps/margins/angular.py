@@ -121,7 +121,7 @@ class Angular(MarginStudy):
         tested, truth = data.test
         chosen = truth < keep if task == PLANE else truth >= keep
         tested, truth = tested[chosen][:COMPARED], truth[chosen][:COMPARED]
-        embeddings = embed.predict(tested, verbose=0)
+        embeddings = embed.predict_on_batch(tested)
         within, between = angular_spread(embeddings, truth)
         outcome = {
             "angle_within": within,
@@ -136,7 +136,7 @@ class Angular(MarginStudy):
                 "verification_accuracy": verification_accuracy(embeddings, truth),
                 **outcome,
             }
-        scores = model.predict(tested, verbose=0)
+        scores = model.predict_on_batch(tested)
         if scores.ndim == 3:
             scores = scores[:, 0] * scores[:, 1]
         accuracy = np.mean(scores.argmax(-1) == truth)

@@ -69,7 +69,7 @@ class Distributions(MarginStudy):
         history = train(model, images, labels, config, seed=seed, logdir=logdir)
         images, labels = images[:MEASURED], labels[:MEASURED]
         measured = layer_margins(model, images, labels)
-        scores = model.predict(images, verbose=0)
+        scores = model.predict_on_batch(images)
         outcome = {
             **evaluate(model, data, config),
             "fitted_accuracy": history["accuracy"][-1],
