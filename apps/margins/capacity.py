@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 
 from zoo.apps.margins.common import MarginStudy, train
-from zoo.data import corrupt_labels
 from zoo.models import mlp
 from zoo.study import (
     Section,
@@ -73,9 +72,7 @@ class Capacity(MarginStudy):
         images, labels = data.train
         if hp.get("task") == WIDE:
             width = hp.get("width")
-            labels = corrupt_labels(
-                labels, hp.get("corruption"), data.num_classes, seed=seed
-            )
+            labels = self.wrong_labels(hp, seed)
         else:
             width = max(config.width)
             images, labels = meaningless(hp.get("data"), images, labels, seed)

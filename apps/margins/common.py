@@ -3,6 +3,7 @@
 import keras
 from absl import flags
 
+from zoo.data import corrupt_labels
 from zoo.models import convnet
 from zoo.study import Study, distribute, fit, jit_compile, load_data
 
@@ -59,6 +60,13 @@ class MarginStudy(Study):
 
     def seeds(self, hp, config):
         return hp.Choice("seed", [config.seed + run for run in range(config.runs)])
+
+    def wrong_labels(self, hp, seed, part="train"):
+        """Returns the labels of a part, the point's fraction of them wrong."""
+        _, labels = getattr(self.data, part)
+        return corrupt_labels(
+            labels, hp.get("corruption"), self.data.num_classes, seed=seed
+        )
 
     def settings(self, config):
         """Says in a sentence what was trained on what."""

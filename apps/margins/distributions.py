@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 
 from zoo.apps.margins.common import MarginStudy, network, train
-from zoo.data import corrupt_labels
 from zoo.metrics import layer_margins, score_margin
 from zoo.study import Section, distribute, evaluate, format_mean, new_figure
 
@@ -60,10 +59,7 @@ class Distributions(MarginStudy):
 
     def run(self, hp, config, logdir):
         data, seed = self.data, hp.get("seed")
-        images, labels = data.train
-        labels = corrupt_labels(
-            labels, hp.get("corruption"), data.num_classes, seed=seed
-        )
+        images, labels = data.train[0], self.wrong_labels(hp, seed)
         with distribute.scope(config):
             model = network(data, hp.get("width"))
         history = train(model, images, labels, config, seed=seed, logdir=logdir)

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 
 from zoo.apps.margins.common import MarginStudy, network, train
-from zoo.data import corrupt_labels
 from zoo.metrics import (
     GapPredictor,
     adjusted_r2,
@@ -81,10 +80,7 @@ class Gap(MarginStudy):
 
     def run(self, hp, config, logdir):
         data, seed = self.data, hp.get("seed")
-        images, labels = data.train
-        labels = corrupt_labels(
-            labels, hp.get("corruption"), data.num_classes, seed=seed
-        )
+        images, labels = data.train[0], self.wrong_labels(hp, seed)
         with distribute.scope(config):
             model = network(data, hp.get("width"), hp.get("dropout"))
         train(

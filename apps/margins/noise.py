@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 
 from zoo.apps.margins.common import MarginStudy, network, train
-from zoo.data import corrupt_labels, steps_per_epoch
+from zoo.data import steps_per_epoch
 from zoo.losses import (
     BiTemperedLogistic,
     ComplementaryCrossEntropy,
@@ -107,13 +107,7 @@ class Noise(MarginStudy):
         seed = hp.values.get("seed", config.seed)
         t1, t2 = (hp.values.get(t, getattr(config, t)) for t in ("t1", "t2"))
         noisy = {
-            part: corrupt_labels(
-                getattr(data, part)[1],
-                hp.get("corruption"),
-                data.num_classes,
-                seed=seed,
-            )
-            for part in ("train", "validation")
+            part: self.wrong_labels(hp, seed, part) for part in ("train", "validation")
         }
         images = data.train[0]
         with distribute.scope(config):
