@@ -1,5 +1,24 @@
 """Optimizers and learning-rate schedules for Keras."""
 
+from zoo.optimizers.adjustments import (
+    ConsensusOptimization,
+    Extragradient,
+    SimultaneousGradient,
+    SymplecticGradientAdjustment,
+)
 from zoo.optimizers.linear_warmup import LinearWarmup
+from zoo.optimizers.mirror_descent import MirrorDescent, OptimisticMirrorDescent
+from zoo.optimizers.optimistic import OptimisticAdam, OptimisticRMSprop, OptimisticSGD
 
-__all__ = ["LinearWarmup"]
+__all__ = [
+    "ConsensusOptimization",
+    "Extragradient",
+    "LinearWarmup",
+    "MirrorDescent",
+    "OptimisticAdam",
+    "OptimisticMirrorDescent",
+    "OptimisticRMSprop",
+    "OptimisticSGD",
+    "SimultaneousGradient",
+    "SymplecticGradientAdjustment",
+]

@@ -2,6 +2,7 @@
 
 from zoo.data.corruption import corrupt_labels
 from zoo.data.formats import read_cifar_binary, read_cifar_python, read_idx
+from zoo.data.gaussians import GaussianMixture, gaussian_grid
 from zoo.data.images import ImageSet, load_images
 from zoo.data.pipeline import (
     augment_flip_crop,
@@ -12,12 +13,14 @@ from zoo.data.pipeline import (
 from zoo.data.pooling import average_pool
 
 __all__ = [
+    "GaussianMixture",
     "ImageSet",
     "augment_flip_crop",
     "average_pool",
     "batches",
     "check_finite",
     "corrupt_labels",
+    "gaussian_grid",
     "load_images",
     "read_cifar_binary",
     "read_cifar_python",

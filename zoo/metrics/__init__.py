@@ -6,6 +6,7 @@ from zoo.metrics.embeddings import (
     recall_at_1,
     verification_accuracy,
 )
+from zoo.metrics.equilibrium import duality_gap, nash_conv, utilities
 from zoo.metrics.evaluation import EvaluateAtUpdates
 from zoo.metrics.gap import GapPredictor, adjusted_r2, k_fold_r2
 from zoo.metrics.margins import (
@@ -15,6 +16,7 @@ from zoo.metrics.margins import (
     signature,
     signature_names,
 )
+from zoo.metrics.modes import mode_coverage
 
 __all__ = [
     "DistanceFromInitialization",
@@ -23,11 +25,15 @@ __all__ = [
     "MarginDistribution",
     "adjusted_r2",
     "angular_spread",
+    "duality_gap",
     "k_fold_r2",
     "layer_margins",
+    "mode_coverage",
+    "nash_conv",
     "recall_at_1",
     "score_margin",
     "signature",
     "signature_names",
+    "utilities",
     "verification_accuracy",
 ]

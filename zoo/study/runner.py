@@ -1,5 +1,6 @@
 """Runs a study: a Keras Tuner tuner over its grid or search space."""
 
+import gc
 import itertools
 import json
 import math
@@ -150,6 +151,8 @@ class StudyTuner(base_tuner.BaseTuner):
         time.sleep(0.05)
 
     def search(self):
+        # Keras collects garbage after each run: it need not visit what was imported.
+        gc.freeze()
         with warnings.catch_warnings():
             # A failed trial's objective is NaN, of which Keras Tuner takes statistics.
             warnings.filterwarnings("ignore", category=RuntimeWarning)

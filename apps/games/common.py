@@ -1,0 +1,71 @@
+"""What the experiments on games share: flags, and how lists of them are checked."""
+
+from absl import flags
+
+from zoo.study import Study
+
+
+class GameStudy(Study):
+    """An experiment of the report on optimisation in games."""
+
+    name = "games"
+
+    @classmethod
+    def define_flags(cls):
+        flags.DEFINE_list("method", None, "Methods to compare.")
+        flags.DEFINE_list("setting", None, "Settings of the networks' training.")
+        flags.DEFINE_list("game", None, "Games to play.")
+        flags.DEFINE_list("players", None, "Numbers of players.")
+        flags.DEFINE_integer(
+            "iterations", None, "Updates of the networks.", lower_bound=1
+        )
+        flags.DEFINE_integer(
+            "long_iterations",
+            None,
+            "Updates where the report trains longer.",
+            lower_bound=1,
+        )
+        flags.DEFINE_integer(
+            "tuned_iterations",
+            None,
+            "Updates of the settings that work; gradient descent takes twice as many.",
+            lower_bound=1,
+        )
+        flags.DEFINE_integer(
+            "check_every", None, "Updates between looks at samples.", lower_bound=1
+        )
+        flags.DEFINE_integer(
+            "per_mode", None, "Points of each mode in a batch.", lower_bound=1
+        )
+        flags.DEFINE_integer(
+            "samples", None, "Settings that a search tries a method.", lower_bound=1
+        )
+        flags.DEFINE_integer("steps", None, "Updates of a small game.", lower_bound=1)
+        flags.DEFINE_integer(
+            "actions", None, "Actions a player in random games.", lower_bound=2
+        )
+
+    def check_choices(self, config, flag, known):
+        values = getattr(config, flag)
+        if not values or len(set(values)) < len(values):
+            raise ValueError(f"--{flag} must hold different names, one at least")
+        for value in values:
+            if value not in known:
+                raise ValueError(
+                    f"--{flag}={value} must be one of {', '.join(map(str, known))}"
+                )
+
+    def seeds(self, hp, config):
+        return hp.Choice("seed", [config.seed + run for run in range(config.runs)])
+
+
+def natural_numbers(config, flag, low):
+    """Reads a list flag of whole numbers, `low` at least."""
+    numbers = []
+    for text in getattr(config, flag):
+        if not str(text).isdigit() or int(text) < low:
+            raise ValueError(f"--{flag}={text} must hold whole numbers from {low}")
+        numbers.append(int(text))
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise ValueError(f"--{flag} must hold different numbers, one at least")
+    return numbers

@@ -1,0 +1,70 @@
+"""How small games are played: one optimizer and one adjustment a method."""
+
+import dataclasses
+import typing
+
+import keras
+import numpy as np
+
+from zoo.games import GameTrainer, play
+from zoo.optimizers import (
+    ConsensusOptimization,
+    Extragradient,
+    OptimisticAdam,
+    OptimisticSGD,
+    SymplecticGradientAdjustment,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """One way to play a smooth game.
+
+    Attributes:
+        optimizer: callable of a learning rate that returns a Keras optimizer.
+        adjustment: callable that returns an adjustment, or `None`.
+        order: of `GameTrainer`.
+        style: of its line in a figure.
+    """
+
+    optimizer: typing.Callable = keras.optimizers.SGD
+    adjustment: typing.Callable = lambda: None
+    order: str = "simultaneous"
+    style: str = "-"
+
+
+# A distance that means divergence.
+FAR = 1e6
+METHODS = {
+    "descent": Method(),
+    "alternating": Method(order="alternating"),
+    "momentum": Method(lambda rate: keras.optimizers.SGD(rate, 0.5)),
+    "optimistic": Method(OptimisticSGD, style="--"),
+    "extragradient": Method(adjustment=Extragradient, style="--"),
+    "consensus": Method(adjustment=ConsensusOptimization, style=":"),
+    "sga": Method(adjustment=SymplecticGradientAdjustment, style=":"),
+    "adam": Method(keras.optimizers.Adam, style="-."),
+    "optimistic_adam": Method(OptimisticAdam, style="-."),
+}
+
+
+def paths(game, start, method, rate, steps):
+    """Plays a quadratic game; returns its positions, `[steps + 1, weights]`.
+
+    One that runs away ends early, at a distance beyond `FAR`.
+    """
+    trainer = GameTrainer(game.players(start), game)
+    trainer.compile(method.optimizer(rate), method.adjustment(), method.order)
+    return np.concatenate(list(play(trainer, steps, FAR).values()), axis=1)
+
+
+def steps_within(distances, tolerance=1e-6):
+    """The first step from which on all distances are within, -1 if there is none."""
+    outside = np.flatnonzero(~(distances < tolerance))
+    first = outside[-1] + 1 if len(outside) else 0
+    return int(first) if first < len(distances) else -1
+
+
+def ended(distances):
+    """The last distance, `FAR` where the game ran away."""
+    return float(min(distances[-1], FAR))

@@ -1,0 +1,35 @@
+"""Checks of constructor arguments, one line each."""
+
+import math
+import numbers
+
+
+def check_rate(learning_rate):
+    """Raises ValueError for a float that is no learning rate.
+
+    Zero is one: a schedule may end there, and the model must load again.
+    """
+    if isinstance(learning_rate, float) and not 0 <= learning_rate < math.inf:
+        raise ValueError(
+            "`learning_rate` must be a finite float from 0 up. "
+            f"Received: learning_rate={learning_rate}"
+        )
+
+
+def check_optimism(optimism):
+    """Returns `optimism` as a float; raises ValueError unless it is one from 0 up."""
+    number = isinstance(optimism, numbers.Real) and not isinstance(optimism, bool)
+    if not (number and 0 <= optimism < math.inf):
+        raise ValueError(
+            "`optimism` must be a finite number from 0 up. "
+            f"Received: optimism={optimism!r}"
+        )
+    return float(optimism)
+
+
+def check_choice(name, value, choices):
+    """Raises ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(
+            f"`{name}` must be one of {choices}. Received: {name}={value!r}"
+        )

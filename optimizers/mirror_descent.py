@@ -1,0 +1,181 @@
+"""Mirror descent on the probability simplex."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from zoo import _backend
+from zoo.optimizers.checks import check_choice, check_optimism, check_rate
+from zoo.optimizers.optimistic import dense, optimistic
+
+TOLERANCE = 1e-3
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class MirrorDescent(keras.optimizers.Optimizer):
+    """Mirror descent; with the entropic map, multiplicative weights.
+
+    `x_{t+1} = x_t * exp(-learning_rate * g_t) / Z`, `Z` such that the last axis adds
+    up to 1
+
+    Every variable must hold probabilities along its last axis, and does so ever after,
+    to rounding. Give it an initializer that does: a saved model is built from that
+    before its values are loaded.
+
+    The logarithm of `x` is what is stored and moved, so that a probability which has
+    sunk below the smallest float can rise again; one that starts at zero stays there.
+    Values assigned to the variable later are therefore lost at the next step: build a
+    new optimizer after assigning.
+
+    In zero-sum games the average of the iterates approaches an equilibrium, and the
+    last iterate does not; see `OptimisticMirrorDescent`. An average over about
+    `1 / (1 - ema_momentum)` last steps is kept by `use_ema=True`.
+
+    Args:
+        learning_rate: float >= 0, a schedule or a callable. Defaults to 0.01.
+        geometry: `"entropic"`, as above, or `"euclidean"`: plain gradient descent,
+            `x - learning_rate * g`, of variables of any kind. Defaults to
+            `"entropic"`.
+        **kwargs: arguments of `keras.optimizers.Optimizer`: `clipnorm`, `use_ema`, ...
+
+    Raises:
+        ValueError: a negative or infinite `learning_rate`, an unknown `geometry`;
+            `weight_decay`, which leaves the simplex, or `ema_overwrite_frequency`,
+            which assigns, with the entropic one; on building, outside of a graph, a
+            variable that is not on the simplex.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> x = keras.Variable([0.5, 0.25, 0.25])
+    >>> optimizer = MirrorDescent(1.0)
+    >>> optimizer.apply([np.log([2.0, 1.0, 1.0])], [x])
+    >>> print(x.numpy().round(3))
+    [0.333 0.333 0.333]
+
+    Reference:
+
+    - Beck and Teboulle, 2003, "Mirror descent and nonlinear projected subgradient
+      methods for convex optimization", Operations Research Letters 31(3)
+    """
+
+    def __init__(self, learning_rate=0.01, geometry="entropic", **kwargs):
+        check_rate(learning_rate)
+        check_choice("geometry", geometry, ("entropic", "euclidean"))
+        if geometry == "entropic":
+            for name in ("weight_decay", "ema_overwrite_frequency"):
+                if kwargs.get(name):
+                    raise ValueError(
+                        f"`{name}` must be None with the entropic geometry. "
+                        f"Received: {name}={kwargs[name]}"
+                    )
+        super().__init__(learning_rate, **kwargs)
+        self.geometry = geometry
+        self.optimism = 0.0
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        if self.optimism:
+            self._previous = self.add_optimizer_variables(variables, "previous")
+        if self.geometry == "entropic":
+            self._duals = [self._add_dual(variable) for variable in variables]
+
+    def update_step(self, gradient, variable, learning_rate):
+        gradient = dense(gradient, variable)
+        rate = ops.cast(learning_rate, variable.dtype)
+        index = self._get_variable_index(variable)
+        if self.optimism:
+            previous = self._previous[index]
+            step = optimistic(gradient, previous, self.optimism, self.iterations, rate)
+            self.assign(previous, gradient)
+        else:
+            step = gradient * rate
+        if self.geometry == "euclidean":
+            self.assign_sub(variable, step)
+            return
+        dual = self._duals[index] - step
+        dual -= ops.max(dual, axis=-1, keepdims=True)
+        weights = ops.exp(dual)
+        self.assign(self._duals[index], dual)
+        self.assign(variable, weights / ops.sum(weights, axis=-1, keepdims=True))
+
+    def _add_dual(self, variable):
+        def logarithm(shape, dtype):
+            dual = ops.log(variable)
+            if _backend.is_concrete(dual):
+                _check_simplex(ops.convert_to_numpy(variable), variable.path)
+            return dual
+
+        return self.add_variable_from_reference(variable, "dual", logarithm)
+
+    def get_config(self):
+        return {**super().get_config(), "geometry": self.geometry}
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class OptimisticMirrorDescent(MirrorDescent):
+    """Mirror descent that looks one step ahead, whose last iterate converges in games.
+
+    `x_{t+1} = x_t * exp(-learning_rate * ((1 + optimism) * g_t - optimism * g_{t-1}))
+    / Z`
+
+    The first step is a plain one, `g_0 = g_1`. For the rest, see `MirrorDescent`.
+
+    Args:
+        learning_rate: float >= 0, a schedule or a callable. Defaults to 0.01.
+        geometry: `"entropic"`, or `"euclidean"`: `OptimisticSGD`. Defaults to
+            `"entropic"`.
+        optimism: float >= 0, how far to look ahead, in steps; 0 is `MirrorDescent`.
+            Defaults to 1.0.
+        **kwargs: arguments of `keras.optimizers.Optimizer`: `clipnorm`, `use_ema`, ...
+
+    Raises:
+        ValueError: a negative or infinite `optimism`, or as for `MirrorDescent`.
+
+    Example:
+
+    Matching pennies, both players moving at once:
+
+    >>> import keras, numpy as np
+    >>> from keras import ops
+    >>> payoff = np.array([[1.0, -1.0], [-1.0, 1.0]], "float32")
+    >>> for optimizer in (MirrorDescent(0.5), OptimisticMirrorDescent(0.5)):
+    ...     x, y = keras.Variable([0.8, 0.2]), keras.Variable([0.4, 0.6])
+    ...     for _ in range(60):
+    ...         gradients = [ops.matmul(payoff, y), -ops.matmul(x, payoff)]
+    ...         optimizer.apply(gradients, [x, y])
+    ...     print(x.numpy().round(2))
+    [0.94 0.06]
+    [0.5 0.5]
+
+    Reference:
+
+    - Rakhlin and Sridharan, 2013, "Optimization, learning, and games with predictable
+      sequences", [arXiv:1311.1869](https://arxiv.org/abs/1311.1869)
+    """
+
+    def __init__(
+        self, learning_rate=0.01, geometry="entropic", *, optimism=1.0, **kwargs
+    ):
+        optimism = check_optimism(optimism)
+        super().__init__(learning_rate, geometry, **kwargs)
+        self.optimism = optimism
+
+    def get_config(self):
+        return {**super().get_config(), "optimism": self.optimism}
+
+
+def _check_simplex(value, name):
+    """Raises ValueError unless `value` holds probabilities along its last axis."""
+    value = np.asarray(value, "float64")
+    if value.ndim and np.all(value >= 0):
+        sums = np.sum(value, axis=-1)
+        if np.all(np.abs(sums - 1) <= TOLERANCE):
+            return
+    raise ValueError(
+        f"variable {name} must hold probabilities, >= 0 and adding up to 1, along its "
+        f"last axis. Received: minimum={np.min(value):g}, "
+        f"sums={np.unique(np.sum(np.atleast_1d(value), axis=-1))[:3].tolist()}"
+    )

@@ -1,0 +1,426 @@
+"""Trains several players, each with a loss and an optimizer of its own."""
+
+import contextlib
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from zoo._backend.gradients import replica_share
+from zoo.optimizers import SimultaneousGradient
+from zoo.optimizers.adjustments import Extragradient
+
+ORDERS = ("simultaneous", "alternating")
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class GameTrainer(keras.Model):
+    """Trains the players of a game with `compile` and `fit`.
+
+    Each player is a layer or a model. One function gives all losses, so that two
+    players or ten, zero-sum or not, are trained by the same code. In the simultaneous
+    order all gradients are taken at the same point; in the alternating one each player
+    in turn answers what those before it have just done.
+
+    Training logs `{player}_loss`, means over the epoch, and ends with an error at the
+    first batch after which one is not finite.
+
+    Args:
+        players: dict of names to built `keras.Layer`s with trainable weights.
+        losses: callable of `players` and a batch that returns a dict of every player's
+            name to its scalar loss. To save the trainer, register it with Keras. If it
+            has a method `draw` of a batch and a `keras.random.SeedGenerator`, what that
+            returns, such as the batch and noise, stands in the batch's place: it is
+            called once an update, outside of all gradients.
+        seed: int, of what is drawn.
+        name: str.
+
+    Raises:
+        ValueError: a player without trainable weights.
+
+    Example:
+
+    >>> import keras
+    >>> from zoo.games import bilinear_game, play
+    >>> game = bilinear_game([[1.0]])
+    >>> players = game.players({"player_1": [1.0], "player_2": [2.0]})
+    >>> trainer = GameTrainer(players, game)
+    >>> trainer.compile(keras.optimizers.SGD(0.1))
+    >>> path = play(trainer, steps=2)
+    >>> print(path["player_1"].round(2).tolist())
+    [[1.0], [0.8], [0.59]]
+    """
+
+    def __init__(self, players, losses, seed=0, name=None):
+        super().__init__(name=name)
+        for player, layer in players.items():
+            if not layer.trainable_variables:
+                raise ValueError(
+                    "Each player must be a built layer with trainable weights. "
+                    f"Received: {player}={layer}"
+                )
+        self.players = dict(players)
+        self.losses_function = losses
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.built = True
+
+    def compile(
+        self,
+        optimizers,
+        adjustment=None,
+        order="simultaneous",
+        penalties=None,
+        steps=None,
+        clip=None,
+        jit_compile=False,
+        **kwargs,
+    ):
+        """Sets how the players are trained.
+
+        Args:
+            optimizers: dict of every player's name to its Keras optimizer; or one
+                optimizer, of which each player gets a copy.
+            adjustment: an adjustment of `zoo.optimizers`, such as
+                `SymplecticGradientAdjustment()`. Defaults to none.
+            order: `"simultaneous"`, or `"alternating"` in the order of `players`.
+            penalties: dict of players' names to a callable of `players` and the drawn
+                batch that returns a scalar to add to the loss, such as `zoo.games.R1`.
+                Hessians of an adjustment leave it out.
+            steps: dict of players' names to updates a batch, in the alternating order.
+                Defaults to 1 each.
+            clip: dict of players' names to a number that its weights are clipped to in
+                magnitude after each update, as in the Wasserstein GAN.
+            jit_compile: bool. XLA on a CPU compiles second derivatives slowly.
+            kwargs: those of `keras.Model.compile`, such as `steps_per_execution`.
+
+        Raises:
+            ValueError: a name that is no player's, an optimizer missing, an unknown
+                order, `steps` or extragradient in an order that they do not fit, a
+                player in `mixed_float16`, whose scaled losses cannot be combined.
+        """
+        optimizers = self._copies(optimizers)
+        adjustment = SimultaneousGradient() if adjustment is None else adjustment
+        if order not in ORDERS:
+            raise ValueError(
+                f"`order` must be one of {', '.join(map(repr, ORDERS))}. "
+                f"Received: order={order!r}"
+            )
+        if order == "alternating" and isinstance(adjustment, Extragradient):
+            raise ValueError(
+                "`order` must be 'simultaneous' with Extragradient: the players look "
+                "ahead together. Received: order='alternating'"
+            )
+        if order == "simultaneous" and steps:
+            raise ValueError(
+                "`steps` must be left out in the simultaneous order. "
+                f"Received: steps={steps}"
+            )
+        for option, values in (
+            ("penalties", penalties),
+            ("steps", steps),
+            ("clip", clip),
+        ):
+            self._check_names(option, values or {})
+        for option, values in (("steps", steps), ("clip", clip)):
+            for player, value in (values or {}).items():
+                if not value > 0:
+                    raise ValueError(
+                        f"`{option}` must be > 0. Received: {option}={{{player!r}: "
+                        f"{value}}}"
+                    )
+        for player, layer in self.players.items():
+            if layer.dtype_policy.name == "mixed_float16":
+                raise ValueError(
+                    "Players must not be in mixed_float16, whose losses are scaled: "
+                    f"use mixed_bfloat16. Received: {player} in mixed_float16"
+                )
+        super().compile(optimizer=None, jit_compile=jit_compile, **kwargs)
+        self.optimizer = Optimizers(optimizers)
+        self.optimizer.build(self.variables_of)
+        self.adjustment, self.order = adjustment, order
+        self.penalties, self.steps = dict(penalties or {}), dict(steps or {})
+        self.clip = dict(clip or {})
+        self.trackers = {
+            player: keras.metrics.Mean(name=f"{player}_loss") for player in self.players
+        }
+        self._settings = {
+            "optimizers": optimizers,
+            "adjustment": adjustment,
+            "order": order,
+            "penalties": penalties,
+            "steps": steps,
+            "clip": clip,
+            "jit_compile": jit_compile,
+            **kwargs,
+        }
+
+    def _copies(self, optimizers):
+        if isinstance(optimizers, dict):
+            self._check_names("optimizers", optimizers)
+            for player in self.players:
+                if player not in optimizers:
+                    raise ValueError(
+                        "`optimizers` must hold one for every player. "
+                        f"Received: none for {player!r}"
+                    )
+            optimizers = {
+                player: keras.optimizers.get(optimizers[player])
+                for player in self.players
+            }
+            if len(set(map(id, optimizers.values()))) < len(optimizers):
+                raise ValueError(
+                    "`optimizers` must be of one player each. Received: one for several"
+                )
+            return optimizers
+        optimizer = keras.optimizers.get(optimizers)
+        return {
+            player: type(optimizer).from_config(
+                {**optimizer.get_config(), "name": player}
+            )
+            for player in self.players
+        }
+
+    def _check_names(self, option, values):
+        for player in values:
+            if player not in self.players:
+                raise ValueError(
+                    f"`{option}` must name players ({', '.join(self.players)}). "
+                    f"Received: {player!r}"
+                )
+
+    @property
+    def variables_of(self):
+        """Each player's trainable variables, a list of lists."""
+        return [layer.trainable_variables for layer in self.players.values()]
+
+    @property
+    def metrics(self):
+        return [*super().metrics, *getattr(self, "trackers", {}).values()]
+
+    def call(self, inputs, training=None):
+        raise NotImplementedError(
+            f"A game maps no inputs to outputs: call one of {', '.join(self.players)}"
+        )
+
+    def fit(self, *args, callbacks=None, **kwargs):
+        """`keras.Model.fit`, which ends with an error where a loss is not finite.
+
+        Raises:
+            FloatingPointError: with the player's name and the batch.
+        """
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks = [_EndAtNaN(), *(callbacks or [])]
+        return super().fit(*args, callbacks=callbacks, **kwargs)
+
+    def train_step(self, *arguments):
+        *state, batch = arguments
+        if not state:
+            return self._update(batch)
+        # JAX gives the values of all variables, and takes the new ones.
+        ((trainable, others, slots, counters),) = state
+        groups = [
+            (self.trainable_variables, trainable),
+            (self.non_trainable_variables, others),
+            (self.optimizer.variables, slots),
+            (self.metrics_variables, counters),
+        ]
+        mapping = [pair for group in groups for pair in zip(*group, strict=True)]
+        with keras.StatelessScope(mapping) as scope:
+            logs = self._update(batch)
+        return logs, tuple(
+            [scope.get_current_value(variable) for variable in variables]
+            for variables, _ in groups
+        )
+
+    def _update(self, batch):
+        batch, *_ = keras.utils.unpack_x_y_sample_weight(batch)
+        if hasattr(self.losses_function, "draw"):
+            batch = self.losses_function.draw(batch, self.seed_generator)
+        names = list(self.players)
+        if self.order == "simultaneous":
+            values, gradients = self._adjusted(batch)
+            for i in range(len(names)):
+                self._apply(i, gradients[i])
+        else:
+            values = {}
+            for i, name in enumerate(names):
+                for _ in range(self.steps.get(name, 1)):
+                    losses, gradients = self._adjusted(batch, only=i)
+                    values[i] = losses[i]
+                    self._apply(i, gradients[i])
+        for i, name in enumerate(names):
+            self.trackers[name].update_state(values[i])
+        return {tracker.name: tracker.result() for tracker in self.trackers.values()}
+
+    def _adjusted(self, batch, only=None):
+        def losses():
+            values = self.losses_function(self.players, batch)
+            if set(values) != set(self.players):
+                raise ValueError(
+                    "`losses` must return a loss for every player "
+                    f"({', '.join(self.players)}). Received: {', '.join(values)}"
+                )
+            return [values[name] for name in self.players]
+
+        def penalty(name):
+            return lambda: self.penalties[name](self.players, batch)
+
+        return self.adjustment(
+            losses,
+            self.variables_of,
+            penalties=[
+                penalty(name) if name in self.penalties else None
+                for name in self.players
+            ],
+            optimizers=self.optimizer.optimizers,
+            only=only,
+        )
+
+    def _apply(self, i, gradients):
+        name, variables = list(self.players)[i], self.variables_of[i]
+        self.optimizer.of_players[name].apply(replica_share(gradients), variables)
+        if name in self.clip:
+            limit = self.clip[name]
+            for variable in variables:
+                variable.assign(ops.clip(variable, -limit, limit))
+
+    @contextlib.contextmanager
+    def averaged(self, player):
+        """Puts the moving averages of a player's weights in their place for a while.
+
+        The averages are those of its optimizer with `use_ema=True`.
+
+        Raises:
+            ValueError: the optimizer keeps no averages.
+        """
+        optimizer = self.optimizer.of_players[player]
+        if not optimizer.use_ema:
+            raise ValueError(
+                "The player's optimizer must have use_ema=True. "
+                f"Received: {player!r} with use_ema=False"
+            )
+        variables = self.players[player].trainable_variables
+        saved = [ops.copy(variable.value) for variable in variables]
+        optimizer.finalize_variable_values(variables)
+        try:
+            yield self.players[player]
+        finally:
+            for variable, value in zip(variables, saved, strict=True):
+                variable.assign(value)
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        # Keras leaves it out, and a game that goes on would draw the first noise again.
+        store["seed"] = np.array(self.seed_generator.state)
+
+    def load_own_variables(self, store):
+        self.seed_generator.state.assign(store["seed"])
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "players": {
+                player: keras.saving.serialize_keras_object(layer)
+                for player, layer in self.players.items()
+            },
+            "losses": keras.saving.serialize_keras_object(self.losses_function),
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        players = {
+            player: keras.saving.deserialize_keras_object(layer)
+            for player, layer in config["players"].items()
+        }
+        losses = keras.saving.deserialize_keras_object(config["losses"])
+        return cls(**{**config, "players": players, "losses": losses})
+
+    def get_compile_config(self):
+        if not self.compiled:
+            return {}
+        return keras.saving.serialize_keras_object(self._settings)
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+
+class Optimizers:
+    """The players' optimizers, as much as `keras.Model` asks of its only one.
+
+    Averages of weights stay beside them: training twice is training on.
+    """
+
+    def __init__(self, of_players):
+        self.of_players = of_players
+
+    @property
+    def optimizers(self):
+        # By this name Keras's TensorBoard callback finds their learning rates.
+        return list(self.of_players.values())
+
+    @property
+    def built(self):
+        return all(optimizer.built for optimizer in self.optimizers)
+
+    def build(self, variables):
+        for optimizer, own in zip(self.optimizers, variables, strict=True):
+            optimizer.build(own)
+
+    @property
+    def variables(self):
+        return [
+            variable
+            for optimizer in self.optimizers
+            for variable in optimizer.variables
+        ]
+
+
+class _EndAtNaN(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        for name, value in (logs or {}).items():
+            if not math.isfinite(value):
+                player = name.removesuffix("_loss")
+                raise FloatingPointError(
+                    f"the loss of player {player!r} is {value} in batch {batch}"
+                )
+
+
+class _Path(keras.callbacks.Callback):
+    """Keeps the players' weights after each update, until one is out of bounds."""
+
+    def __init__(self, bound):
+        super().__init__()
+        self.bound = bound
+
+    def on_train_begin(self, logs=None):
+        self.rows = {player: [] for player in self.model.players}
+        self.on_train_batch_end(None)
+
+    def on_train_batch_end(self, batch, logs=None):
+        for player, layer in self.model.players.items():
+            (weight,) = layer.trainable_variables
+            weight = np.array(weight)
+            self.rows[player].append(weight)
+            if not np.abs(weight).max() <= self.bound:
+                self.model.stop_training = True
+
+
+def play(trainer, steps, bound=1e6):
+    """Plays a game without data, whose players have one weight each, such as a matrix.
+
+    Args:
+        trainer: a compiled `GameTrainer` whose `losses` ignore the batch.
+        steps: int >= 1, updates.
+        bound: float > 0; the game ends early once a weight's magnitude exceeds it.
+
+    Returns:
+        Dict of players' names to their path, `[steps + 1, *shape of the weight]`,
+        shorter if the game has ended early.
+    """
+    path = _Path(bound)
+    nothing = np.zeros((steps, 1), "float32")
+    trainer.fit(nothing, batch_size=1, shuffle=False, verbose=0, callbacks=[path])
+    return {player: np.stack(rows) for player, rows in path.rows.items()}

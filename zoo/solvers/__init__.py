@@ -1,0 +1,21 @@
+"""Classical iterations with nothing learned: the baselines of the studies."""
+
+from zoo.solvers.matrix_games import (
+    Solution,
+    mirror_descent,
+    predictive_regret_matching_plus,
+    project_to_simplex,
+    regret_matching_plus,
+    restarted_halpern,
+    restarted_optimistic_gradient,
+)
+
+__all__ = [
+    "Solution",
+    "mirror_descent",
+    "predictive_regret_matching_plus",
+    "project_to_simplex",
+    "regret_matching_plus",
+    "restarted_halpern",
+    "restarted_optimistic_gradient",
+]
