@@ -30,6 +30,7 @@ oldest:
 benchmark: $(INSTALLED)
 	$(VENV)/bin/python benchmarks/ghost_batch_norm.py
 	$(VENV)/bin/python benchmarks/losses.py
+	$(VENV)/bin/python benchmarks/games.py
 
 $(INSTALLED): setup.py
 	$(PYTHON) -m venv $(VENV)

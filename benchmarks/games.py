@@ -7,27 +7,24 @@ work on the machine disturbs less than wall times.
     python benchmarks/games.py [--only=SECTION,...] [--quick]
 """
 
-import argparse
 import sys
 
 from adjustments import adjustments
-
-SECTIONS = {
-    "adjustments": adjustments,
-}
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default=",".join(SECTIONS), help="sections to run")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
-    arguments = parser.parse_args()
-    good = True
-    for name in arguments.only.split(","):
-        print(f"\n## {name}\n")
-        good &= SECTIONS[name](arguments.quick)
-    return 0 if good else 1
-
+from gaussians import bilinear, gaussians
+from matrix_games import matrix_games
+from optimistic import optimistic
+from timing import run_sections
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(
+        run_sections(
+            __doc__,
+            {
+                "optimistic": optimistic,
+                "adjustments": adjustments,
+                "matrix_games": matrix_games,
+                "bilinear": bilinear,
+                "gaussians": gaussians,
+            },
+        )
+    )

@@ -7,34 +7,24 @@ work on the machine disturbs less than wall times.
     python benchmarks/losses.py [--only=SECTION,...] [--quick]
 """
 
-import argparse
 import sys
 
 from bi_tempered import bi_tempered, normaliser
 from heads import heads
 from large_margin import large_margin
 from pairs import pairs
-
-SECTIONS = {
-    "normaliser": normaliser,
-    "bi_tempered": bi_tempered,
-    "heads": heads,
-    "large_margin": large_margin,
-    "pairs": pairs,
-}
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default=",".join(SECTIONS), help="sections to run")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
-    arguments = parser.parse_args()
-    good = True
-    for name in arguments.only.split(","):
-        print(f"\n## {name}\n")
-        good &= SECTIONS[name](arguments.quick)
-    return 0 if good else 1
-
+from timing import run_sections
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(
+        run_sections(
+            __doc__,
+            {
+                "normaliser": normaliser,
+                "bi_tempered": bi_tempered,
+                "heads": heads,
+                "large_margin": large_margin,
+                "pairs": pairs,
+            },
+        )
+    )

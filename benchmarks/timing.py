@@ -1,5 +1,6 @@
 """What all benchmarks share: interleaved timing, and bounds that are told and held."""
 
+import argparse
 import statistics
 import time
 
@@ -35,3 +36,16 @@ def print_table(columns, rows):
     """Prints a Markdown table."""
     for cells in (columns, ["---"] * len(columns), *rows):
         print("|", " | ".join(map(str, cells)), "|", flush=True)
+
+
+def run_sections(description, sections):
+    """Runs the sections that `--only` names; returns 1 if a bound is broken, else 0."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--only", default=",".join(sections), help="sections to run")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    arguments = parser.parse_args()
+    good = True
+    for name in arguments.only.split(","):
+        print(f"\n## {name}\n")
+        good &= sections[name](arguments.quick)
+    return 0 if good else 1

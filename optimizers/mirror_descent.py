@@ -6,9 +6,16 @@ from keras import ops
 
 from zoo import _backend
 from zoo.optimizers.checks import check_choice, check_optimism, check_rate
-from zoo.optimizers.optimistic import dense, optimistic
+from zoo.optimizers.optimistic import dense, shares
 
 TOLERANCE = 1e-3
+# The spacing of floats at 1, and the least of them that is normal.
+FLOATS = {
+    "bfloat16": (2.0**-7, 2.0**-126),
+    "float16": (2.0**-10, 2.0**-14),
+    "float32": (2.0**-23, 2.0**-126),
+    "float64": (2.0**-52, 2.0**-1022),
+}
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -22,10 +29,9 @@ class MirrorDescent(keras.optimizers.Optimizer):
     to rounding. Give it an initializer that does: a saved model is built from that
     before its values are loaded.
 
-    The logarithm of `x` is what is stored and moved, so that a probability which has
-    sunk below the smallest float can rise again; one that starts at zero stays there.
-    Values assigned to the variable later are therefore lost at the next step: build a
-    new optimizer after assigning.
+    The logarithm of `x` is kept beside it, so that a probability which has sunk below
+    the smallest float can rise again; one that starts at zero stays there. Where values
+    have been assigned to the variable from outside, the next step starts from them.
 
     In zero-sum games the average of the iterates approaches an equilibrium, and the
     last iterate does not; see `OptimisticMirrorDescent`. An average over about
@@ -40,9 +46,8 @@ class MirrorDescent(keras.optimizers.Optimizer):
 
     Raises:
         ValueError: a negative or infinite `learning_rate`, an unknown `geometry`;
-            `weight_decay`, which leaves the simplex, or `ema_overwrite_frequency`,
-            which assigns, with the entropic one; on building, outside of a graph, a
-            variable that is not on the simplex.
+            `weight_decay`, which leaves the simplex, with the entropic one; on
+            building, outside of a graph, a variable that is not on the simplex.
 
     Example:
 
@@ -62,13 +67,11 @@ class MirrorDescent(keras.optimizers.Optimizer):
     def __init__(self, learning_rate=0.01, geometry="entropic", **kwargs):
         check_rate(learning_rate)
         check_choice("geometry", geometry, ("entropic", "euclidean"))
-        if geometry == "entropic":
-            for name in ("weight_decay", "ema_overwrite_frequency"):
-                if kwargs.get(name):
-                    raise ValueError(
-                        f"`{name}` must be None with the entropic geometry. "
-                        f"Received: {name}={kwargs[name]}"
-                    )
+        if geometry == "entropic" and kwargs.get("weight_decay"):
+            raise ValueError(
+                "`weight_decay` must be None with the entropic geometry. "
+                f"Received: weight_decay={kwargs['weight_decay']}"
+            )
         super().__init__(learning_rate, **kwargs)
         self.geometry = geometry
         self.optimism = 0.0
@@ -86,20 +89,20 @@ class MirrorDescent(keras.optimizers.Optimizer):
         gradient = dense(gradient, variable)
         rate = ops.cast(learning_rate, variable.dtype)
         index = self._get_variable_index(variable)
+        terms = [(rate, gradient)]
         if self.optimism:
-            previous = self._previous[index]
-            step = optimistic(gradient, previous, self.optimism, self.iterations, rate)
-            self.assign(previous, gradient)
-        else:
-            step = gradient * rate
+            ahead, behind = shares(self.optimism, self.iterations, rate.dtype)
+            terms = [(ahead * rate, gradient), (-behind * rate, self._previous[index])]
         if self.geometry == "euclidean":
-            self.assign_sub(variable, step)
-            return
-        dual = self._duals[index] - step
-        dual -= ops.max(dual, axis=-1, keepdims=True)
-        weights = ops.exp(dual)
-        self.assign(self._duals[index], dual)
-        self.assign(variable, weights / ops.sum(weights, axis=-1, keepdims=True))
+            _backend.subtract_products(self, variable, *terms)
+        else:
+            dual = followed(self._duals[index], variable)
+            dual -= sum(scale * x for scale, x in terms)
+            dual -= ops.max(dual, axis=-1, keepdims=True)
+            self.assign(self._duals[index], dual)
+            self.assign(variable, probabilities(dual))
+        if self.optimism:
+            self.assign(self._previous[index], gradient)
 
     def _add_dual(self, variable):
         def logarithm(shape, dtype):
@@ -165,6 +168,23 @@ class OptimisticMirrorDescent(MirrorDescent):
 
     def get_config(self):
         return {**super().get_config(), "optimism": self.optimism}
+
+
+def probabilities(dual):
+    """What logarithms are those of, up to a constant and the largest near 0."""
+    weights = ops.exp(dual)
+    return weights / ops.sum(weights, axis=-1, keepdims=True)
+
+
+def followed(dual, x):
+    """The logarithms that were kept, or those of `x` where it has been assigned."""
+    dual, x = ops.convert_to_tensor(dual), ops.convert_to_tensor(x)
+    spacing, least = FLOATS[keras.backend.standardize_dtype(x.dtype)]
+    distance = ops.max(ops.abs(probabilities(dual) - x), axis=-1, keepdims=True)
+    # What has sunk too low to be told from zero can rise again, a true zero cannot.
+    lowest = ops.cast(ops.isfinite(dual), x.dtype) * least
+    logarithm = ops.log(ops.maximum(x, lowest))
+    return ops.where(distance > 64 * spacing, logarithm, dual)
 
 
 def _check_simplex(value, name):

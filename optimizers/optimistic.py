@@ -3,18 +3,23 @@
 import keras
 from keras import ops
 
+from zoo import _backend
 from zoo.optimizers.checks import check_choice, check_optimism, check_rate
 
 
-def optimistic(direction, previous, optimism, iterations, rate=1.0, ratio=1.0):
-    """`rate * ((1 + optimism) * direction - optimism * ratio * previous)`.
+def shares(optimism, iterations, dtype):
+    """The factors of the direction and of the last one: `1 + optimism` and `optimism`.
 
-    At iteration 0 there is no previous direction: it counts as equal to `direction`.
+    At iteration 0 there is no last direction: it counts as equal to the first.
     """
-    optimism = optimism * ops.cast(iterations > 0, direction.dtype)
-    # Scalars first: this makes three passes over the memory, and one copy.
-    behind = previous * (optimism / (1 + optimism) * ratio)
-    return (direction - behind) * ((1 + optimism) * rate)
+    optimism = optimism * ops.cast(iterations > 0, dtype)
+    return 1 + optimism, optimism
+
+
+def optimistic(gradient, previous, optimism, iterations):
+    """`(1 + optimism) * gradient - optimism * previous`."""
+    ahead, behind = shares(optimism, iterations, gradient.dtype)
+    return ahead * gradient - behind * previous
 
 
 def dense(gradient, variable):
@@ -49,9 +54,11 @@ class _Optimistic:
             self.assign(previous, gradient)
             return
         rate = ops.cast(learning_rate, variable.dtype)
-        direction, *rates = self._direction(gradient, index, rate)
-        step = optimistic(direction, previous, self.optimism, self.iterations, *rates)
-        self.assign_sub(variable, step)
+        direction, now, last = self._direction(gradient, index, rate)
+        ahead, behind = shares(self.optimism, self.iterations, variable.dtype)
+        _backend.subtract_products(
+            self, variable, (ahead * now, direction), (-behind * last, previous)
+        )
         self.assign(previous, direction)
 
     def _kept_directions(self):
@@ -61,8 +68,8 @@ class _Optimistic:
     def _direction(self, gradient, index, rate):
         """Updates Keras's slots.
 
-        Returns the direction, the rate that it is multiplied with, and the last such
-        rate over it, where that is not 1. Slots of `_kept_directions` are left alone.
+        Returns the direction, its rate, and the rate of the last direction. Slots of
+        `_kept_directions` are left alone.
         """
         raise NotImplementedError
 
@@ -136,13 +143,13 @@ class OptimisticSGD(_Optimistic, keras.optimizers.SGD):
 
     def _direction(self, gradient, index, rate):
         if self.momentum == 0:
-            return gradient, rate
+            return gradient, rate, rate
         scaled = gradient * rate
         velocity = self.momentums[index] * self.momentum - scaled
         if not self.nesterov:
-            return velocity, -1.0
+            return velocity, -1.0, -1.0
         self.assign(self.momentums[index], velocity)
-        return velocity * self.momentum - scaled, -1.0
+        return velocity * self.momentum - scaled, -1.0, -1.0
 
     def get_config(self):
         return {**super().get_config(), "optimism": self.optimism}
@@ -230,8 +237,9 @@ class OptimisticRMSprop(_Optimistic, keras.optimizers.RMSprop):
             variance = variance - ops.square(mean)
         direction = gradient / ops.sqrt(variance + self.epsilon)
         if self.momentum > 0:
-            return self._momentums[index] * self.momentum + direction * rate, 1.0
-        return direction, rate
+            momentum = self._momentums[index] * self.momentum + direction * rate
+            return momentum, 1.0, 1.0
+        return direction, rate, rate
 
     def get_config(self):
         own = {"optimism": self.optimism, "version": self.version}
@@ -326,7 +334,7 @@ class OptimisticAdam(_Optimistic, keras.optimizers.Adam):
         now = self._bias_correction(self.iterations + 1, rate.dtype)
         last = self._bias_correction(ops.maximum(self.iterations, 1), rate.dtype)
         direction = mean / (ops.sqrt(square) + self.epsilon)
-        return direction, rate * now, last / now
+        return direction, rate * now, rate * last
 
     def _bias_correction(self, step, dtype):
         # Not ops.cast: it goes through float32.

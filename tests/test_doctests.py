@@ -6,7 +6,10 @@ import pkgutil
 
 import pytest
 
-PACKAGES = ("apps", "data", "layers", "losses", "metrics", "models", "optimizers")
+PACKAGES = (
+    *("apps", "data", "games", "layers", "losses", "metrics", "models", "optimizers"),
+    *("solvers",),
+)
 MODULES = ["zoo", "zoo._backend"] + [
     found.name
     for name in (*PACKAGES, "study")

@@ -12,7 +12,10 @@ import zipfile
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-PACKAGES = ("data", "layers", "losses", "metrics", "models", "optimizers", "study")
+PACKAGES = (
+    *("data", "games", "layers", "losses", "metrics", "models", "optimizers"),
+    *("solvers", "study"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +84,7 @@ def test_the_wheel_holds_zoo_and_nothing_else(wheel):
 
 def test_every_public_name_is_there(call):
     lines = [f"from zoo.{package} import *" for package in PACKAGES]
-    lines += ["import zoo.apps.large_batch, zoo.apps.margins, os"]
+    lines += ["import zoo.apps.games, zoo.apps.large_batch, zoo.apps.margins, os"]
     lines += ["assert os.getcwd() not in zoo.__path__, zoo.__path__"]
     lines += [f"assert zoo.__file__.startswith({str(call.home)!r}), zoo.__file__"]
     lines += ["print(GhostBatchNorm(8).name, load_images().name)"]
@@ -108,10 +111,8 @@ def test_the_command_lists_and_runs_studies(call):
     assert "# Large batches" in report.read_text()
     done = call("zoo", "large_botch")
     assert done.returncode == 1
-    assert (
-        done.stderr
-        == "zoo: error: unknown study 'large_botch': one of large_batch, margins\n"
-    )
+    known = "one of games, large_batch, margins"
+    assert done.stderr == f"zoo: error: unknown study 'large_botch': {known}\n"
 
 
 @pytest.mark.parametrize("command", [["-m", "zoo.apps"], ["-c", "import zoo.apps"]])

@@ -85,7 +85,7 @@ class Search(GameStudy):
     presets["cpu"] = {
         **presets["quick"],
         "method": list(METHODS),
-        "samples": 16,
+        "samples": 8,
         "iterations": 2000,
         "check_every": 250,
         "per_mode": 16,

@@ -42,6 +42,25 @@ def under_xla():
     return graph is not None and control_flow_util.GraphOrParentsInXlaContext(graph)
 
 
+def subtract_products(optimizer, variable, *terms):
+    """`variable -= sum of scale * x` over pairs of terms, inside `update_step`.
+
+    TensorFlow without XLA makes a pass over the memory for each product and each sum;
+    its op for gradient descent makes one a term.
+    """
+    if keras.backend.backend() != "tensorflow" or under_xla():
+        optimizer.assign_sub(variable, sum(scale * x for scale, x in terms))
+        return
+    if isinstance(variable, keras.Variable):
+        variable = variable.value
+    for scale, x in terms:
+        tf.raw_ops.ResourceApplyGradientDescent(
+            var=variable.handle,
+            alpha=tf.cast(scale, variable.dtype),
+            delta=tf.convert_to_tensor(x),
+        )
+
+
 def cut_ghosts(x, size):
     """Cuts the rows of `x` into ghosts of `size` rows; the last takes what is left.
 

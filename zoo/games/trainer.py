@@ -304,6 +304,9 @@ class GameTrainer(keras.Model):
         variables = self.players[player].trainable_variables
         saved = [ops.copy(variable.value) for variable in variables]
         optimizer.finalize_variable_values(variables)
+        for variable in variables:
+            # On JAX, predicting gives a weight's buffer away: not that of the average.
+            variable.assign(ops.copy(variable.value))
         try:
             yield self.players[player]
         finally:

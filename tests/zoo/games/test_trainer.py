@@ -408,7 +408,10 @@ for name, kwargs in {
         copy.set_weights(player.get_weights())
     trainer = GameTrainer(names, Fixed(3))
     trainer.compile(keras.optimizers.Adam(1e-2, use_ema=True), **kwargs)
-    trainer.fit(x, batch_size=16, epochs=5, shuffle=False, verbose=0)
+    trainer.fit(x, batch_size=16, epochs=4, shuffle=False, verbose=0)
+    with trainer.averaged("generator") as averaged:
+        averaged.predict_on_batch(np.ones((4, 3), "float32"))
+    trainer.fit(x, batch_size=16, shuffle=False, verbose=0)
     flat = np.concatenate([np.ravel(w) for w in trainer.get_weights()[:8]])
     np.save(f"{sys.argv[1]}/{keras.backend.backend()}_{name}.npy", flat)
 """
