@@ -10,7 +10,7 @@ demo: $(INSTALLED)
 	$(VENV)/bin/python -m zoo.apps.large_batch
 
 test: lint
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses=auto --dist=loadfile
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .

@@ -56,7 +56,10 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.19"],
-        "test": ["build", "hypothesis", "jax", "pytest", "ruff", "setuptools>=77"],
+        "test": [
+            *("build", "hypothesis", "jax", "pytest", "pytest-xdist", "ruff"),
+            "setuptools>=77",
+        ],
     },
     entry_points={"console_scripts": ["zoo=zoo.apps.__main__:main"]},
 )
