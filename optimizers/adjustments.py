@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from zoo._backend.gradients import replica_share, vjp
+from zoo.optimizers.checks import check_choice, check_not_negative
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -34,8 +35,9 @@ class SimultaneousGradient:
         the place of the other players' lists.
 
     Raises:
-        ValueError: no player, a player without variables, variables of two players,
-            not one scalar loss a player, or a loss that does not depend on its player.
+        ValueError: no player, a player without variables, variables of two players, or
+            not one scalar loss a player; on TensorFlow, also a loss that does not
+            depend on its player.
 
     Example:
 
@@ -112,10 +114,7 @@ class SymplecticGradientAdjustment(SimultaneousGradient):
     def __init__(self, strength=1.0, align=True, epsilon=0.1, per="parameter"):
         self.strength = check_not_negative("strength", strength)
         self.epsilon = check_not_negative("epsilon", epsilon)
-        if per not in ("parameter", "variable"):
-            raise ValueError(
-                f"`per` must be one of 'parameter', 'variable'. Received: per={per!r}"
-            )
+        check_choice("per", per, ("parameter", "variable"))
         self.align, self.per = bool(align), per
 
     def adjust(self, losses, variables, penalties, wanted):
@@ -242,12 +241,14 @@ class Extragradient(SimultaneousGradient):
     `w' = w - step(xi(w))`; the gradients returned are `xi(w')`, and the players stand
     at `w` again. The step ahead is one of the players' own optimizers, so that with
     Adam it is ExtraAdam: the moments see both gradients, and `iterations`, which
-    schedules count, advances by two an update.
+    schedules count, advances by two an update. With `MirrorDescent` it is mirror-prox.
+    Moving averages of weights leave the points ahead out.
 
     Called as `SimultaneousGradient` is, with `optimizers` and without `only`.
 
     Raises:
-        ValueError: no optimizers, or `only`: the players look ahead together.
+        ValueError: no optimizers, one that accumulates gradients, or `only`: the
+            players look ahead together.
 
     Example:
 
@@ -276,16 +277,36 @@ class Extragradient(SimultaneousGradient):
                 "Extragradient needs the `optimizers` of all players, who look ahead "
                 f"together. Received: optimizers={optimizers}, only={only}"
             )
+        if any(optimizer.gradient_accumulation_steps for optimizer in optimizers):
+            raise ValueError(
+                "Extragradient needs optimizers that step at every gradient. "
+                "Received: one with gradient_accumulation_steps"
+            )
         players = range(len(variables))
         values, ahead = simultaneous_gradient(losses, variables, penalties, players)
-        here = [[ops.copy(variable.value) for variable in one] for one in variables]
+        here = []
+        for optimizer, one in zip(optimizers, variables, strict=True):
+            optimizer.build(one)
+            here += at_hand(optimizer, one)
         for i in players:
             optimizers[i].apply(replica_share(ahead[i]), variables[i])
         _, gradients = simultaneous_gradient(losses, variables, penalties, players)
-        for one, saved in zip(variables, here, strict=True):
-            for variable, value in zip(one, saved, strict=True):
-                variable.assign(value)
+        for variable, value in here:
+            variable.assign(value)
         return values, [gradients[i] for i in players]
+
+
+def at_hand(optimizer, variables):
+    """Pairs of what a step ahead must leave as it is, and its value."""
+    kept = [*variables, *getattr(optimizer, "duals", [])]
+    pairs = [(variable, ops.copy(variable.value)) for variable in kept]
+    if optimizer.use_ema:
+        averages = optimizer._model_variables_moving_average
+        for variable, average in zip(variables, averages, strict=True):
+            # Keras starts an average at the first step: here, the one ahead.
+            first = optimizer.iterations == 0
+            pairs.append((average, ops.where(first, variable.value, average.value)))
+    return pairs
 
 
 def simultaneous_gradient(losses, variables, penalties, wanted):
@@ -346,12 +367,6 @@ def dot(one, other):
 
 def flatten(lists):
     return [item for one in lists for item in one]
-
-
-def check_not_negative(name, value):
-    if not value >= 0:
-        raise ValueError(f"`{name}` must be >= 0. Received: {name}={value}")
-    return float(value)
 
 
 def check_game(variables, penalties):

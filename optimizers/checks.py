@@ -16,15 +16,14 @@ def check_rate(learning_rate):
         )
 
 
-def check_optimism(optimism):
-    """Returns `optimism` as a float; raises ValueError unless it is one from 0 up."""
-    number = isinstance(optimism, numbers.Real) and not isinstance(optimism, bool)
-    if not (number and 0 <= optimism < math.inf):
+def check_not_negative(name, value):
+    """Returns `value` as a float; raises ValueError unless it is one from 0 up."""
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (number and 0 <= value < math.inf):
         raise ValueError(
-            "`optimism` must be a finite number from 0 up. "
-            f"Received: optimism={optimism!r}"
+            f"`{name}` must be a finite number from 0 up. Received: {name}={value!r}"
         )
-    return float(optimism)
+    return float(value)
 
 
 def check_choice(name, value, choices):

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from zoo import _backend
-from zoo.optimizers.checks import check_choice, check_optimism, check_rate
+from zoo.optimizers.checks import check_choice, check_not_negative, check_rate
 from zoo.optimizers.optimistic import dense, shares
 
 TOLERANCE = 1e-3
@@ -83,7 +83,7 @@ class MirrorDescent(keras.optimizers.Optimizer):
         if self.optimism:
             self._previous = self.add_optimizer_variables(variables, "previous")
         if self.geometry == "entropic":
-            self._duals = [self._add_dual(variable) for variable in variables]
+            self.duals = [self._add_dual(variable) for variable in variables]
 
     def update_step(self, gradient, variable, learning_rate):
         gradient = dense(gradient, variable)
@@ -96,10 +96,10 @@ class MirrorDescent(keras.optimizers.Optimizer):
         if self.geometry == "euclidean":
             _backend.subtract_products(self, variable, *terms)
         else:
-            dual = followed(self._duals[index], variable)
+            dual = followed(self.duals[index], variable)
             dual -= sum(scale * x for scale, x in terms)
             dual -= ops.max(dual, axis=-1, keepdims=True)
-            self.assign(self._duals[index], dual)
+            self.assign(self.duals[index], dual)
             self.assign(variable, probabilities(dual))
         if self.optimism:
             self.assign(self._previous[index], gradient)
@@ -162,7 +162,7 @@ class OptimisticMirrorDescent(MirrorDescent):
     def __init__(
         self, learning_rate=0.01, geometry="entropic", *, optimism=1.0, **kwargs
     ):
-        optimism = check_optimism(optimism)
+        optimism = check_not_negative("optimism", optimism)
         super().__init__(learning_rate, geometry, **kwargs)
         self.optimism = optimism
 
@@ -184,7 +184,7 @@ def followed(dual, x):
     # What has sunk too low to be told from zero can rise again, a true zero cannot.
     lowest = ops.cast(ops.isfinite(dual), x.dtype) * least
     logarithm = ops.log(ops.maximum(x, lowest))
-    return ops.where(distance > 64 * spacing, logarithm, dual)
+    return ops.where(distance > 4 * spacing, logarithm, dual)
 
 
 def _check_simplex(value, name):

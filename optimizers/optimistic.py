@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from zoo import _backend
-from zoo.optimizers.checks import check_choice, check_optimism, check_rate
+from zoo.optimizers.checks import check_choice, check_not_negative, check_rate
 
 
 def shares(optimism, iterations, dtype):
@@ -134,7 +134,7 @@ class OptimisticSGD(_Optimistic, keras.optimizers.SGD):
         **kwargs,
     ):
         check_rate(learning_rate)
-        optimism = check_optimism(optimism)
+        optimism = check_not_negative("optimism", optimism)
         super().__init__(learning_rate, momentum, nesterov, **kwargs)
         self.optimism = optimism
 
@@ -218,7 +218,7 @@ class OptimisticRMSprop(_Optimistic, keras.optimizers.RMSprop):
         **kwargs,
     ):
         check_rate(learning_rate)
-        optimism = check_optimism(optimism)
+        optimism = check_not_negative("optimism", optimism)
         check_choice("version", version, ("update", "gradient"))
         super().__init__(learning_rate, rho, momentum, epsilon, centered, **kwargs)
         self.optimism = optimism
@@ -317,7 +317,7 @@ class OptimisticAdam(_Optimistic, keras.optimizers.Adam):
         **kwargs,
     ):
         check_rate(learning_rate)
-        optimism = check_optimism(optimism)
+        optimism = check_not_negative("optimism", optimism)
         check_choice("version", version, ("update", "gradient"))
         super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, **kwargs)
         self.optimism = optimism

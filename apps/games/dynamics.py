@@ -127,7 +127,7 @@ class Dynamics(GameStudy):
 
     def _paths(self, results, config, games):
         figure = matplotlib.figure.Figure(
-            figsize=(3.4 * max(len(games), 1), 3.8), dpi=110, layout="constrained"
+            figsize=(3.4 * max(len(games), 1), 4.3), dpi=110, layout="constrained"
         )
         axes = figure.subplots(1, max(len(games), 1), squeeze=False)[0]
         for ax, game in zip(axes, games, strict=False):

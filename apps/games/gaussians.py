@@ -15,7 +15,7 @@ from zoo.apps.games.settings import (
     TUNED,
     cases,
 )
-from zoo.apps.games.training import GOOD, train
+from zoo.apps.games.training import GOOD, estimate, train
 from zoo.data import gaussian_grid
 from zoo.study import Section, format_mean, new_figure
 
@@ -94,10 +94,8 @@ class Gaussians(GameStudy):
 
     def seconds(self, values, config):
         setting = self.cases[values["case"]]
-        costs = {"none": 1.0, "extragradient": 1.7, "sga": 2.3, "consensus": 2.0}
-        # Measured with 256 points a batch.
-        step = 2.6e-3 * costs[setting.adjustment] * (0.3 + 0.7 * config.per_mode / 16)
-        return 2.0 + step * self.iterations(values["case"], config)
+        iterations = self.iterations(values["case"], config)
+        return estimate(setting, iterations, config.per_mode)
 
     def run(self, hp, config, logdir):
         case = hp.get("case")
@@ -232,22 +230,38 @@ class Gaussians(GameStudy):
             return results.select(case=f"report {method}")
 
         rows = []
+
+        def until(method, name):
+            """A curve of each run, as far as the report trained all methods."""
+            curves = [results.curves(run) for run in runs(method)["run"]]
+            return [
+                one[f"{name}_curve"][one["iteration_curve"] <= config.iterations]
+                for one in curves
+            ]
+
         for method in ("optimistic_adam", "optimistic_rmsprop"):
-            least = runs(method)["least_generator_loss"].to_numpy("float64")
-            if len(least):
+            losses = until(method, "generator_loss")
+            if losses:
+                least = min(np.abs(curve).min() for curve in losses)
                 rows.append(
                     {
-                        "the report": f"{method}: the generator's error becomes 0",
-                        "here": f"smallest mean over a check {least.min():.3f}",
-                        "holds": "yes" if least.min() < COLLAPSED else "no",
+                        "the report": f"{method}: the generator's error becomes 0 "
+                        f"before {config.iterations:,} iterations",
+                        "here": f"smallest mean over a check {least:.3f}",
+                        "holds": "yes" if least < COLLAPSED else "no",
                     }
                 )
-        quality = {m: runs(m)["high_quality"].mean() for m in REPORT if len(runs(m))}
+        quality = {
+            method: np.mean([curve[-1] for curve in curves])
+            for method in REPORT
+            if (curves := until(method, "average_high_quality"))
+        }
         if len(quality) > 1 and "adam" in quality:
             best = max(quality, key=quality.get)
             rows.append(
                 {
-                    "the report": "Adam alone starts to converge",
+                    "the report": "Adam alone starts to converge within "
+                    f"{config.iterations:,} iterations",
                     "here": f"best: {best}, {quality[best]:.1%} of high quality; adam "
                     f"{quality['adam']:.1%}",
                     "holds": "yes" if best == "adam" else "no",

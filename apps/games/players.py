@@ -31,8 +31,8 @@ class Players(GameStudy):
         "method": ["descent", "optimistic", "extragradient", "consensus", "sga"],
         "game": list(ROTATIONS),
         "players": ["2", "4", "10"],
-        "steps": 1000,
-        "runs": 3,
+        "steps": 600,
+        "runs": 2,
     }
     presets["paper"] = {
         **presets["cpu"],

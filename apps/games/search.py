@@ -11,7 +11,7 @@ import pandas as pd
 from zoo.apps.games.common import GameStudy
 from zoo.apps.games.gaussians import summary
 from zoo.apps.games.settings import Setting
-from zoo.apps.games.training import train
+from zoo.apps.games.training import estimate, train
 from zoo.data import gaussian_grid
 from zoo.study import Section
 
@@ -26,7 +26,9 @@ METHODS = {
     "optimistic_rmsprop": Setting("rmsprop", 1.0, optimism=1.0),
     "optimistic_adam": Setting("adam", 1.0, optimism=1.0),
     "sga": Setting("adam", 1.0, adjustment="sga", order="simultaneous"),
-    "extra_adam": Setting("adam", 1.0, adjustment="extragradient"),
+    "extra_adam": Setting(
+        "adam", 1.0, adjustment="extragradient", order="simultaneous"
+    ),
     "consensus": Setting("adam", 1.0, adjustment="consensus", order="simultaneous"),
 }
 # As wide for all, around what moves these networks: plain steps are of a gradient.
@@ -122,9 +124,8 @@ class Search(GameStudy):
         declare(hp, config.method[0])
 
     def seconds(self, values, config):
-        cost = {"sga": 2.3, "extra_adam": 1.7, "consensus": 2.0}
-        step = 2.6e-3 * (0.3 + 0.7 * config.per_mode / 16)
-        return 2.0 + step * cost.get(values["method"], 1.0) * config.iterations
+        setting = METHODS[values["method"]]
+        return estimate(setting, config.iterations, config.per_mode)
 
     def run(self, hp, config, logdir):
         method = hp.get("method")
@@ -137,8 +138,6 @@ class Search(GameStudy):
         if "sample" in hp.values:
             chosen = draw(method, hp.get("sample"), config.seed)
         setting = dataclasses.replace(METHODS[method], **COMMON, **chosen)
-        if setting.adjustment == "extragradient":
-            setting = dataclasses.replace(setting, order="simultaneous")
         outcome = train(
             setting,
             self.mixture,

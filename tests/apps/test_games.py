@@ -156,10 +156,10 @@ def test_tuned_adam_reaches_all_modes(tmp_path):
     assert list(tmp_path.rglob("events.*"))
 
 
-def test_a_check_is_passed_by_all_modes_and_quality_alone():
+def test_a_check_is_passed_by_all_modes_and_quality_alone(tmp_path):
     mixture = gaussian_grid(1000)
     samples = mixture.points.reshape(-1, 2)
-    watch = Watch(mixture, 4, 10, [10])
+    watch = Watch(mixture, 4, 10, [10], str(tmp_path))
 
     class Generator:
         def __init__(self):
@@ -181,6 +181,8 @@ def test_a_check_is_passed_by_all_modes_and_quality_alone():
     watch.on_epoch_end(1, dict(logs, generator_loss=-0.1))
     Model.players["generator"].samples = samples + 0.5
     watch.on_epoch_end(2, dict(logs))
+    watch.on_train_end()
+    assert list(tmp_path.glob("events.*"))
     outcome = watch.outcome()
     assert outcome["hit"] == 20
     assert outcome["good_at_end"] == 0

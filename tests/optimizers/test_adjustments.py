@@ -276,11 +276,20 @@ def test_config_round_trips():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: SymplecticGradientAdjustment(-1), "`strength` must be >= 0"),
+        (
+            lambda: SymplecticGradientAdjustment(-1),
+            "`strength` must be a finite number from 0 up",
+        ),
         (lambda: SymplecticGradientAdjustment(float("nan")), "`strength` must be"),
-        (lambda: SymplecticGradientAdjustment(epsilon=-1), "`epsilon` must be >= 0"),
+        (
+            lambda: SymplecticGradientAdjustment(epsilon=-1),
+            "`epsilon` must be a finite",
+        ),
         (lambda: SymplecticGradientAdjustment(per="tensor"), "`per` must be one of"),
-        (lambda: ConsensusOptimization(-0.1), "`strength` must be >= 0"),
+        (
+            lambda: ConsensusOptimization(-0.1),
+            "`strength` must be a finite number from 0 up",
+        ),
         (lambda: SimultaneousGradient()(list, []), "`variables` must hold"),
         (lambda: SimultaneousGradient()(list, [[]]), "none for player 0"),
     ],

@@ -5,6 +5,7 @@ from keras import ops
 
 from zoo._backend.gradients import input_gradient
 from zoo.games.trainer import GameTrainer
+from zoo.optimizers.checks import check_choice
 
 
 def _saturating(real, fake):
@@ -41,7 +42,7 @@ class GANLoss:
     """The losses of a discriminator D and a generator G, means over the batch.
 
     With `r = D(x)` and `f = D(G(z))`, logits or scores, `s` softplus, and z a standard
-    normal that is drawn once an update:
+    normal that is drawn once a batch:
 
     | kind | discriminator | generator |
     |---|---|---|
@@ -89,15 +90,15 @@ class GANLoss:
             raise ValueError(
                 f"`latent_dim` must be >= 1. Received: latent_dim={latent_dim}"
             )
-        if kind not in LOSSES:
-            raise ValueError(
-                f"`kind` must be one of {', '.join(map(repr, LOSSES))}. "
-                f"Received: kind={kind!r}"
-            )
+        check_choice("kind", kind, tuple(LOSSES))
         self.latent_dim, self.kind = latent_dim, kind
 
     def draw(self, batch, seed):
-        """Returns the batch, noise, and shares of each sample for `GradientPenalty`."""
+        """Returns the data, noise, and shares of each sample for `GradientPenalty`.
+
+        Data are cast to float32; labels beside them are left out.
+        """
+        batch = ops.cast(batch[0] if isinstance(batch, tuple) else batch, "float32")
         rows = ops.shape(batch)[0]
         noise = keras.random.normal((rows, self.latent_dim), dtype="float32", seed=seed)
         return batch, noise, keras.random.uniform((rows,), dtype="float32", seed=seed)
@@ -119,6 +120,12 @@ class GANLoss:
     @classmethod
     def from_config(cls, config):
         return cls(**config)
+
+
+def generated(players, noise):
+    """Generated samples, in float32, that no gradient flows through."""
+    fake = players["generator"](noise, training=True)
+    return ops.stop_gradient(ops.cast(fake, "float32"))
 
 
 class _Penalty:
@@ -180,7 +187,7 @@ class R2(_Penalty):
     """
 
     def __call__(self, players, batch):
-        fake = ops.stop_gradient(players["generator"](batch[1], training=True))
+        fake = generated(players, batch[1])
         return 0.5 * self.weight * ops.mean(self.squared_norms(players, fake))
 
 
@@ -205,14 +212,14 @@ class GradientPenalty(_Penalty):
 
     def __call__(self, players, batch):
         real, noise, share = batch
-        fake = ops.stop_gradient(players["generator"](noise, training=True))
+        fake = generated(players, noise)
         share = ops.reshape(share, (-1, *[1] * (len(real.shape) - 1)))
-        between = real + ops.cast(share, real.dtype) * (fake - real)
+        between = real + share * (fake - real)
         norms = ops.sqrt(self.squared_norms(players, between) + 1e-12)
         return self.weight * ops.mean(ops.square(norms - 1))
 
 
-def gan(discriminator, generator, kind="non_saturating", seed=0):
+def gan(discriminator, generator, kind="non_saturating", latent_dim=None, seed=0):
     """Makes the game of a discriminator and a generator.
 
     Args:
@@ -220,6 +227,8 @@ def gan(discriminator, generator, kind="non_saturating", seed=0):
             for the least-squares and Wasserstein losses.
         generator: built `keras.Model` from `[batch, latent_dim]` noise to data.
         kind: str, one of those of `GANLoss`.
+        latent_dim: int, numbers of noise. Defaults to those that the generator, if it
+            is a functional or sequential model, was built for.
         seed: int, of the noise.
 
     Returns:
@@ -244,5 +253,6 @@ def gan(discriminator, generator, kind="non_saturating", seed=0):
     ['discriminator_loss', 'generator_loss']
     """
     players = {"discriminator": discriminator, "generator": generator}
-    loss = GANLoss(generator.input_shape[-1], kind)
-    return GameTrainer(players, loss, seed=seed)
+    if latent_dim is None:
+        latent_dim = generator.input_shape[-1]
+    return GameTrainer(players, GANLoss(latent_dim, kind), seed=seed)

@@ -10,8 +10,7 @@ from keras import ops
 from zoo._backend.gradients import replica_share
 from zoo.optimizers import SimultaneousGradient
 from zoo.optimizers.adjustments import Extragradient
-
-ORDERS = ("simultaneous", "alternating")
+from zoo.optimizers.checks import check_choice
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -29,15 +28,17 @@ class GameTrainer(keras.Model):
     Args:
         players: dict of names to built `keras.Layer`s with trainable weights.
         losses: callable of `players` and a batch that returns a dict of every player's
-            name to its scalar loss. To save the trainer, register it with Keras. If it
-            has a method `draw` of a batch and a `keras.random.SeedGenerator`, what that
-            returns, such as the batch and noise, stands in the batch's place: it is
-            called once an update, outside of all gradients.
+            name to its scalar loss; the batch is `x`, or `(x, y)`, as `fit` has them.
+            To save the trainer, register it with Keras. If it has a method `draw` of a
+            batch and a `keras.random.SeedGenerator`, what that returns, such as the
+            batch and noise, stands in the batch's place: it is called once a batch,
+            outside of all gradients. Regularizers of a player's weights are added to
+            its loss; what its layers `add_loss` is not.
         seed: int, of what is drawn.
         name: str.
 
     Raises:
-        ValueError: a player without trainable weights.
+        ValueError: no players, or a player without trainable weights.
 
     Example:
 
@@ -54,8 +55,13 @@ class GameTrainer(keras.Model):
 
     def __init__(self, players, losses, seed=0, name=None):
         super().__init__(name=name)
+        if not isinstance(players, dict) or not players:
+            raise ValueError(
+                "`players` must be a dict of names to layers, one at least. "
+                f"Received: players={players!r}"
+            )
         for player, layer in players.items():
-            if not layer.trainable_variables:
+            if not getattr(layer, "trainable_variables", None):
                 raise ValueError(
                     "Each player must be a built layer with trainable weights. "
                     f"Received: {player}={layer}"
@@ -64,6 +70,9 @@ class GameTrainer(keras.Model):
         self.losses_function = losses
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
+        self.trackers = {
+            player: keras.metrics.Mean(name=f"{player}_loss") for player in players
+        }
         self.built = True
 
     def compile(
@@ -74,8 +83,9 @@ class GameTrainer(keras.Model):
         penalties=None,
         steps=None,
         clip=None,
-        jit_compile=False,
-        **kwargs,
+        jit_compile=None,
+        run_eagerly=False,
+        steps_per_execution=1,
     ):
         """Sets how the players are trained.
 
@@ -88,25 +98,28 @@ class GameTrainer(keras.Model):
             penalties: dict of players' names to a callable of `players` and the drawn
                 batch that returns a scalar to add to the loss, such as `zoo.games.R1`.
                 Hessians of an adjustment leave it out.
-            steps: dict of players' names to updates a batch, in the alternating order.
-                Defaults to 1 each.
+            steps: dict of players' names to updates with each batch, in the alternating
+                order. Defaults to 1 each.
             clip: dict of players' names to a number that its weights are clipped to in
                 magnitude after each update, as in the Wasserstein GAN.
-            jit_compile: bool. XLA on a CPU compiles second derivatives slowly.
-            kwargs: those of `keras.Model.compile`, such as `steps_per_execution`.
+            jit_compile: bool. Defaults to `True` on JAX, and to `False` on TensorFlow,
+                where XLA compiles second derivatives slowly on a CPU.
+            run_eagerly, steps_per_execution: as in `keras.Model.compile`.
 
         Raises:
             ValueError: a name that is no player's, an optimizer missing, an unknown
-                order, `steps` or extragradient in an order that they do not fit, a
-                player in `mixed_float16`, whose scaled losses cannot be combined.
+                order, `steps` or extragradient in an order that they do not fit; a
+                player in `mixed_float16` or an optimizer that scales losses, as scaled
+                losses cannot be combined.
         """
         optimizers = self._copies(optimizers)
         adjustment = SimultaneousGradient() if adjustment is None else adjustment
-        if order not in ORDERS:
+        if not isinstance(adjustment, SimultaneousGradient):
             raise ValueError(
-                f"`order` must be one of {', '.join(map(repr, ORDERS))}. "
-                f"Received: order={order!r}"
+                "`adjustment` must be one of zoo.optimizers, or None. "
+                f"Received: adjustment={adjustment!r}"
             )
+        check_choice("order", order, ("simultaneous", "alternating"))
         if order == "alternating" and isinstance(adjustment, Extragradient):
             raise ValueError(
                 "`order` must be 'simultaneous' with Extragradient: the players look "
@@ -117,34 +130,38 @@ class GameTrainer(keras.Model):
                 "`steps` must be left out in the simultaneous order. "
                 f"Received: steps={steps}"
             )
-        for option, values in (
-            ("penalties", penalties),
-            ("steps", steps),
-            ("clip", clip),
+        for option, values, allowed, words in (
+            ("penalties", penalties, callable, "callables"),
+            ("steps", steps, lambda n: isinstance(n, int) and n > 0, "integers > 0"),
+            ("clip", clip, lambda limit: limit > 0, "> 0"),
         ):
             self._check_names(option, values or {})
-        for option, values in (("steps", steps), ("clip", clip)):
             for player, value in (values or {}).items():
-                if not value > 0:
+                if not allowed(value):
                     raise ValueError(
-                        f"`{option}` must be > 0. Received: {option}={{{player!r}: "
-                        f"{value}}}"
+                        f"`{option}` must be {words}. Received: "
+                        f"{option}={{{player!r}: {value}}}"
                     )
         for player, layer in self.players.items():
-            if layer.dtype_policy.name == "mixed_float16":
+            policies = {part.dtype_policy.name for part in layer._flatten_layers()}
+            if "mixed_float16" in policies:
                 raise ValueError(
                     "Players must not be in mixed_float16, whose losses are scaled: "
                     f"use mixed_bfloat16. Received: {player} in mixed_float16"
                 )
-        super().compile(optimizer=None, jit_compile=jit_compile, **kwargs)
+        if jit_compile is None:
+            jit_compile = keras.backend.backend() == "jax"
+        super().compile(
+            optimizer=None,
+            jit_compile=jit_compile,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+        )
         self.optimizer = Optimizers(optimizers)
         self.optimizer.build(self.variables_of)
         self.adjustment, self.order = adjustment, order
         self.penalties, self.steps = dict(penalties or {}), dict(steps or {})
         self.clip = dict(clip or {})
-        self.trackers = {
-            player: keras.metrics.Mean(name=f"{player}_loss") for player in self.players
-        }
         self._settings = {
             "optimizers": optimizers,
             "adjustment": adjustment,
@@ -153,7 +170,8 @@ class GameTrainer(keras.Model):
             "steps": steps,
             "clip": clip,
             "jit_compile": jit_compile,
-            **kwargs,
+            "run_eagerly": run_eagerly,
+            "steps_per_execution": steps_per_execution,
         }
 
     def _copies(self, optimizers):
@@ -173,14 +191,22 @@ class GameTrainer(keras.Model):
                 raise ValueError(
                     "`optimizers` must be of one player each. Received: one for several"
                 )
-            return optimizers
-        optimizer = keras.optimizers.get(optimizers)
-        return {
-            player: type(optimizer).from_config(
-                {**optimizer.get_config(), "name": player}
-            )
-            for player in self.players
-        }
+        else:
+            one = keras.optimizers.get(optimizers)
+            if one is None:
+                raise ValueError("`optimizers` must be given. Received: None")
+            optimizers = {
+                player: type(one).from_config({**one.get_config(), "name": player})
+                for player in self.players
+            }
+        for player, optimizer in optimizers.items():
+            scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+            if scales or optimizer.loss_scale_factor:
+                raise ValueError(
+                    "`optimizers` must not scale losses, which are combined here. "
+                    f"Received: {player}={optimizer.name}"
+                )
+        return optimizers
 
     def _check_names(self, option, values):
         for player in values:
@@ -195,24 +221,36 @@ class GameTrainer(keras.Model):
         """Each player's trainable variables, a list of lists."""
         return [layer.trainable_variables for layer in self.players.values()]
 
-    @property
-    def metrics(self):
-        return [*super().metrics, *getattr(self, "trackers", {}).values()]
-
     def call(self, inputs, training=None):
         raise NotImplementedError(
             f"A game maps no inputs to outputs: call one of {', '.join(self.players)}"
         )
 
-    def fit(self, *args, callbacks=None, **kwargs):
-        """`keras.Model.fit`, which ends with an error where a loss is not finite.
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        **kwargs,
+    ):
+        """`keras.Model.fit`, without validation or sample weights.
 
         Raises:
-            FloatingPointError: with the player's name and the batch.
+            FloatingPointError: a loss is not finite, with the player's name and the
+                batch; but for a `keras.callbacks.CallbackList`, which is left as it is.
+            ValueError: validation data or sample weights.
         """
+        for name in ("validation_data", "validation_split"):
+            if kwargs.get(name):
+                raise ValueError(f"`{name}` must be left out: a game has no test loss")
         if not isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks = [_EndAtNaN(), *(callbacks or [])]
-        return super().fit(*args, callbacks=callbacks, **kwargs)
+            callbacks = [_EndAtNaN(), *keras.tree.flatten(callbacks or [])]
+        return super().fit(
+            x, y, batch_size, epochs, verbose, callbacks=callbacks, **kwargs
+        )
 
     def train_step(self, *arguments):
         *state, batch = arguments
@@ -235,7 +273,10 @@ class GameTrainer(keras.Model):
         )
 
     def _update(self, batch):
-        batch, *_ = keras.utils.unpack_x_y_sample_weight(batch)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        if sample_weight is not None:
+            raise ValueError("`sample_weight` must be left out: games weigh no samples")
+        batch = x if y is None else (x, y)
         if hasattr(self.losses_function, "draw"):
             batch = self.losses_function.draw(batch, self.seed_generator)
         names = list(self.players)
@@ -262,7 +303,10 @@ class GameTrainer(keras.Model):
                     "`losses` must return a loss for every player "
                     f"({', '.join(self.players)}). Received: {', '.join(values)}"
                 )
-            return [values[name] for name in self.players]
+            return [
+                values[name] + regularization(layer)
+                for name, layer in self.players.items()
+            ]
 
         def penalty(name):
             return lambda: self.penalties[name](self.players, batch)
@@ -282,9 +326,12 @@ class GameTrainer(keras.Model):
         name, variables = list(self.players)[i], self.variables_of[i]
         self.optimizer.of_players[name].apply(replica_share(gradients), variables)
         if name in self.clip:
-            limit = self.clip[name]
             for variable in variables:
-                variable.assign(ops.clip(variable, -limit, limit))
+                variable.assign(self._clipped(name, variable))
+
+    def _clipped(self, name, variable):
+        limit = self.clip.get(name, math.inf)
+        return ops.clip(variable, -limit, limit)
 
     @contextlib.contextmanager
     def averaged(self, player):
@@ -305,8 +352,8 @@ class GameTrainer(keras.Model):
         saved = [ops.copy(variable.value) for variable in variables]
         optimizer.finalize_variable_values(variables)
         for variable in variables:
-            # On JAX, predicting gives a weight's buffer away: not that of the average.
-            variable.assign(ops.copy(variable.value))
+            # A copy: on JAX predicting gives a weight's buffer away.
+            variable.assign(ops.copy(self._clipped(player, variable)))
         try:
             yield self.players[player]
         finally:
@@ -348,6 +395,15 @@ class GameTrainer(keras.Model):
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
+
+
+def regularization(layer):
+    """What the regularizers of a layer's trainable weights add up to."""
+    return sum(
+        variable.regularizer(variable)
+        for variable in layer.trainable_variables
+        if variable.regularizer is not None
+    )
 
 
 class Optimizers:
@@ -404,15 +460,14 @@ class _Path(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         for player, layer in self.model.players.items():
-            (weight,) = layer.trainable_variables
-            weight = np.array(weight)
+            weight = np.array(layer.trainable_variables[0])
             self.rows[player].append(weight)
             if not np.abs(weight).max() <= self.bound:
                 self.model.stop_training = True
 
 
 def play(trainer, steps, bound=1e6):
-    """Plays a game without data, whose players have one weight each, such as a matrix.
+    """Plays a game without data, and keeps each player's first weight as it goes.
 
     Args:
         trainer: a compiled `GameTrainer` whose `losses` ignore the batch.

@@ -128,7 +128,7 @@ def test_sga_does_in_potential_games_what_descent_does():
 def test_four_players_circle_until_adjusted():
     game = random_quadratic_game([2, 2, 2, 2], rotation=0.9)
     start = np.random.default_rng(1).normal(size=8)
-    adjusted = steps_to(game, start, 0.4, 300, SymplecticGradientAdjustment())
+    adjusted = steps_to(game, start, 0.9, 250, SymplecticGradientAdjustment())
     assert adjusted is not None
     assert steps_to(game, start, 0.1, 4 * adjusted) is None
 

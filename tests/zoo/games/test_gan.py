@@ -128,6 +128,42 @@ def test_a_penaltys_gradient_by_finite_differences():
     np.testing.assert_allclose(gradient.ravel(), found, rtol=1e-2, atol=1e-3)
 
 
+@pytest.mark.parametrize("penalty", [R1(1.0), R2(1.0), GradientPenalty(1.0)])
+def test_penalties_of_integers_are_those_of_their_floats(penalty):
+    players = networks()
+    pixels = np.random.default_rng(0).integers(0, 9, (16, 2))
+    found = []
+    for dtype in ("uint8", "float32", "float64"):
+        seed = keras.random.SeedGenerator(0)
+        drawn = GANLoss(3).draw(tf.constant(pixels.astype(dtype)), seed)
+        found.append(float(penalty(players, drawn)))
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("penalty", [R1(1.0), R2(1.0), GradientPenalty(1.0)])
+def test_penalties_in_bfloat16_are_near(penalty):
+    exact, drawn = networks(), batch()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        players = networks()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    for name, player in players.items():
+        player.set_weights(exact[name].get_weights())
+    found = penalty(players, drawn)
+    assert found.dtype == tf.float32
+    assert float(found) == pytest.approx(float(penalty(exact, drawn)), rel=0.1)
+
+
+def test_labels_beside_the_data_are_left_out():
+    seeds = [keras.random.SeedGenerator(0) for _ in range(2)]
+    data = np.ones((4, 2), "float32")
+    plain = GANLoss(3).draw(data, seeds[0])
+    labelled = GANLoss(3).draw((data, np.zeros(4)), seeds[1])
+    for ours, theirs in zip(labelled, plain, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_noise_is_normal_seeded_and_fresh():
     loss = GANLoss(3)
     seeds = [keras.random.SeedGenerator(seed) for seed in (0, 0, 1)]
@@ -170,7 +206,7 @@ def test_config_round_trips():
     ("call", "words"),
     [
         (lambda: GANLoss(0), "`latent_dim` must be >= 1"),
-        (lambda: GANLoss(2, "hinge"), "`kind` must be one of 'non_saturating'"),
+        (lambda: GANLoss(2, "hinge"), "`kind` must be one of ('non_saturating'"),
         (lambda: R1(0.0), "`weight` must be > 0"),
         (lambda: GradientPenalty(-1.0), "`weight` must be > 0"),
     ],

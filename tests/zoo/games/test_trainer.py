@@ -262,6 +262,72 @@ def test_bfloat16_players_train_in_float32():
     assert {variable.dtype for variable in made.trainable_variables} == {"float32"}
 
 
+@pytest.mark.parametrize("momentum", [0.5, 0.9])
+def test_averages_of_extragradient_leave_the_points_ahead_out(momentum):
+    optimizer = keras.optimizers.SGD(0.25, use_ema=True, ema_momentum=momentum)
+    made = trainer(optimizer, adjustment=Extragradient())
+    path = play(made, steps=5)["player_1"]
+    # An average of one start and the iterates: Keras's own starts at the first.
+    average = path[0]
+    for row in path[1:]:
+        average = momentum * average + (1 - momentum) * row
+    with made.averaged("player_1") as player:
+        np.testing.assert_allclose(player(), average, rtol=1e-6)
+
+
+def test_averages_are_clipped_as_weights_are():
+    optimizer = keras.optimizers.SGD(0.125, use_ema=True, ema_momentum=0.9)
+    made = trainer(optimizer, clip={"player_2": 0.5})
+    play(made, steps=3)
+    with made.averaged("player_2") as player:
+        assert np.abs(np.asarray(player())).max() <= 0.5
+
+
+def test_regularizers_of_a_player_are_a_part_of_its_loss():
+    discriminator, generator = networks()
+    plain = keras.models.clone_model(discriminator)
+    plain.set_weights(discriminator.get_weights())
+    discriminator.layers[0].kernel.regularizer = keras.regularizers.L2(0.5)
+    kernel = np.asarray(plain.layers[0].kernel)
+    moves = []
+    for one in (plain, discriminator):
+        other = keras.models.clone_model(generator)
+        other.set_weights(generator.get_weights())
+        made = gan(one, other)
+        made.compile(keras.optimizers.SGD(0.1))
+        made.fit(points(16), batch_size=16, verbose=0)
+        moves.append(np.asarray(one.layers[0].kernel) - kernel)
+    np.testing.assert_allclose(moves[1] - moves[0], -0.1 * kernel, rtol=1e-4, atol=1e-6)
+
+
+def test_labels_reach_the_losses():
+    def losses(players, batch):
+        x, y = batch
+        weight = players["player"]()[0]
+        return {"player": ops.mean(x) * weight + ops.sum(y)}
+
+    made = GameTrainer({"player": Point([0.0])}, losses)
+    made.compile(keras.optimizers.SGD(0.5))
+    x, y = np.full((4, 1), 3.0, "float32"), np.ones(4, "float32")
+    assert made.fit(x, y, verbose=0).history == {"player_loss": [4.0]}
+    assert np.asarray(made.players["player"]()) == [-1.5]
+    with pytest.raises(ValueError, match="`sample_weight` must be left out"):
+        made.fit(x, y, sample_weight=y, verbose=0)
+    for option in ({"validation_data": (x, y)}, {"validation_split": 0.5}):
+        with pytest.raises(ValueError, match="must be left out: a game has no test"):
+            made.fit(x, y, verbose=0, **option)
+
+
+def test_each_loss_is_one_metric_however_often_compiled():
+    made = small_gan()
+    made.compile(keras.optimizers.SGD(0.1))
+    # The first is Keras's own, which games leave alone.
+    assert [metric.name for metric in made.metrics[1:]] == [
+        "discriminator_loss",
+        "generator_loss",
+    ]
+
+
 def test_nan_in_one_player_ends_training_with_its_name():
     def losses(players, _):
         x, y = (player()[0] for player in players.values())
@@ -286,14 +352,21 @@ def test_mistakes_end_in_one_line():
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
+    for none in ({}, [Point([1.0])], None):
+        assert "`players` must be a dict" in message(
+            lambda n=none: GameTrainer(n, game)
+        )
     unbuilt = {"player_1": keras.layers.Dense(1)}
     assert "Received: player_1=" in message(lambda: GameTrainer(unbuilt, game))
     made = GameTrainer(players, game)
     for kwargs, words in (
-        ({"order": "random"}, "`order` must be one of 'simultaneous', 'alternating'"),
+        ({"order": "random"}, "`order` must be one of ('simultaneous', 'alternating')"),
         ({"order": "alternating", "adjustment": Extragradient()}, "`order` must be"),
         ({"steps": {"player_1": 2}}, "`steps` must be left out"),
         ({"clip": {"player_1": 0}}, "`clip` must be > 0"),
+        ({"steps": {"player_1": 1.5}, "order": "alternating"}, "`steps` must be int"),
+        ({"penalties": {"player_1": None}}, "`penalties` must be callables"),
+        ({"adjustment": "sga"}, "`adjustment` must be one of zoo.optimizers"),
         ({"clip": {"generator": 1}}, "`clip` must name players (player_1, player_2)"),
         ({"penalties": {"D": None}}, "`penalties` must name players"),
     ):
@@ -303,6 +376,12 @@ def test_mistakes_end_in_one_line():
         ({"player_1": one}, "none for 'player_2'"),
         ({"player_1": one, "player_2": one}, "one for several"),
         ({"player_1": one, "someone": one}, "`optimizers` must name players"),
+        (None, "`optimizers` must be given"),
+        (sgd(loss_scale_factor=8.0), "`optimizers` must not scale losses"),
+        (
+            {"player_1": sgd(), "player_2": keras.optimizers.LossScaleOptimizer(one)},
+            "`optimizers` must not scale losses",
+        ),
     ):
         assert words in message(lambda o=optimizers: made.compile(o))
     assert "compile" in message(lambda: play(made, 1))
@@ -322,12 +401,11 @@ def test_mistakes_end_in_one_line():
     made.compile(sgd())
     assert "The loss of player 1 must depend" in message(lambda: play(made, 1))
 
-    keras.config.set_dtype_policy("mixed_float16")
-    try:
-        made = gan(*networks())
-    finally:
-        keras.config.set_dtype_policy("float32")
+    layers = [keras.layers.Dense(1, dtype="mixed_float16")]
+    made = gan(keras.Sequential([keras.Input((2,)), *layers]), networks()[1])
     assert "mixed_bfloat16" in message(lambda: made.compile(sgd()))
+    made = trainer(sgd(0.1, gradient_accumulation_steps=2), adjustment=Extragradient())
+    assert "step at every gradient" in message(lambda: play(made, 1))
 
 
 def test_a_game_is_no_function():
