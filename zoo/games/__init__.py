@@ -17,7 +17,8 @@ from zoo.games.matrix import (
     random_matrix_game,
     rock_paper_scissors,
 )
-from zoo.games.trainer import GameTrainer, play
+from zoo.games.play import play
+from zoo.games.trainer import GameTrainer
 
 __all__ = [
     "R1",

@@ -8,9 +8,13 @@ import numpy as np
 from keras import ops
 
 from zoo._backend.gradients import replica_share
+from zoo.games.players import (
+    Optimizers,
+    check_settings,
+    make_optimizers,
+    regularization,
+)
 from zoo.optimizers import SimultaneousGradient
-from zoo.optimizers.adjustments import Extragradient
-from zoo.optimizers.checks import check_choice
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -112,43 +116,9 @@ class GameTrainer(keras.Model):
                 player in `mixed_float16` or an optimizer that scales losses, as scaled
                 losses cannot be combined.
         """
-        optimizers = self._copies(optimizers)
+        optimizers = make_optimizers(self.players, optimizers)
         adjustment = SimultaneousGradient() if adjustment is None else adjustment
-        if not isinstance(adjustment, SimultaneousGradient):
-            raise ValueError(
-                "`adjustment` must be one of zoo.optimizers, or None. "
-                f"Received: adjustment={adjustment!r}"
-            )
-        check_choice("order", order, ("simultaneous", "alternating"))
-        if order == "alternating" and isinstance(adjustment, Extragradient):
-            raise ValueError(
-                "`order` must be 'simultaneous' with Extragradient: the players look "
-                "ahead together. Received: order='alternating'"
-            )
-        if order == "simultaneous" and steps:
-            raise ValueError(
-                "`steps` must be left out in the simultaneous order. "
-                f"Received: steps={steps}"
-            )
-        for option, values, allowed, words in (
-            ("penalties", penalties, callable, "callables"),
-            ("steps", steps, lambda n: isinstance(n, int) and n > 0, "integers > 0"),
-            ("clip", clip, lambda limit: limit > 0, "> 0"),
-        ):
-            self._check_names(option, values or {})
-            for player, value in (values or {}).items():
-                if not allowed(value):
-                    raise ValueError(
-                        f"`{option}` must be {words}. Received: "
-                        f"{option}={{{player!r}: {value}}}"
-                    )
-        for player, layer in self.players.items():
-            policies = {part.dtype_policy.name for part in layer._flatten_layers()}
-            if "mixed_float16" in policies:
-                raise ValueError(
-                    "Players must not be in mixed_float16, whose losses are scaled: "
-                    f"use mixed_bfloat16. Received: {player} in mixed_float16"
-                )
+        check_settings(self.players, adjustment, order, penalties, steps, clip)
         if jit_compile is None:
             jit_compile = keras.backend.backend() == "jax"
         super().compile(
@@ -173,48 +143,6 @@ class GameTrainer(keras.Model):
             "run_eagerly": run_eagerly,
             "steps_per_execution": steps_per_execution,
         }
-
-    def _copies(self, optimizers):
-        if isinstance(optimizers, dict):
-            self._check_names("optimizers", optimizers)
-            for player in self.players:
-                if player not in optimizers:
-                    raise ValueError(
-                        "`optimizers` must hold one for every player. "
-                        f"Received: none for {player!r}"
-                    )
-            optimizers = {
-                player: keras.optimizers.get(optimizers[player])
-                for player in self.players
-            }
-            if len(set(map(id, optimizers.values()))) < len(optimizers):
-                raise ValueError(
-                    "`optimizers` must be of one player each. Received: one for several"
-                )
-        else:
-            one = keras.optimizers.get(optimizers)
-            if one is None:
-                raise ValueError("`optimizers` must be given. Received: None")
-            optimizers = {
-                player: type(one).from_config({**one.get_config(), "name": player})
-                for player in self.players
-            }
-        for player, optimizer in optimizers.items():
-            scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-            if scales or optimizer.loss_scale_factor:
-                raise ValueError(
-                    "`optimizers` must not scale losses, which are combined here. "
-                    f"Received: {player}={optimizer.name}"
-                )
-        return optimizers
-
-    def _check_names(self, option, values):
-        for player in values:
-            if player not in self.players:
-                raise ValueError(
-                    f"`{option}` must name players ({', '.join(self.players)}). "
-                    f"Received: {player!r}"
-                )
 
     @property
     def variables_of(self):
@@ -397,46 +325,6 @@ class GameTrainer(keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
 
 
-def regularization(layer):
-    """What the regularizers of a layer's trainable weights add up to."""
-    return sum(
-        variable.regularizer(variable)
-        for variable in layer.trainable_variables
-        if variable.regularizer is not None
-    )
-
-
-class Optimizers:
-    """The players' optimizers, as much as `keras.Model` asks of its only one.
-
-    Averages of weights stay beside them: training twice is training on.
-    """
-
-    def __init__(self, of_players):
-        self.of_players = of_players
-
-    @property
-    def optimizers(self):
-        # By this name Keras's TensorBoard callback finds their learning rates.
-        return list(self.of_players.values())
-
-    @property
-    def built(self):
-        return all(optimizer.built for optimizer in self.optimizers)
-
-    def build(self, variables):
-        for optimizer, own in zip(self.optimizers, variables, strict=True):
-            optimizer.build(own)
-
-    @property
-    def variables(self):
-        return [
-            variable
-            for optimizer in self.optimizers
-            for variable in optimizer.variables
-        ]
-
-
 class _EndAtNaN(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         for name, value in (logs or {}).items():
@@ -445,40 +333,3 @@ class _EndAtNaN(keras.callbacks.Callback):
                 raise FloatingPointError(
                     f"the loss of player {player!r} is {value} in batch {batch}"
                 )
-
-
-class _Path(keras.callbacks.Callback):
-    """Keeps the players' weights after each update, until one is out of bounds."""
-
-    def __init__(self, bound):
-        super().__init__()
-        self.bound = bound
-
-    def on_train_begin(self, logs=None):
-        self.rows = {player: [] for player in self.model.players}
-        self.on_train_batch_end(None)
-
-    def on_train_batch_end(self, batch, logs=None):
-        for player, layer in self.model.players.items():
-            weight = np.array(layer.trainable_variables[0])
-            self.rows[player].append(weight)
-            if not np.abs(weight).max() <= self.bound:
-                self.model.stop_training = True
-
-
-def play(trainer, steps, bound=1e6):
-    """Plays a game without data, and keeps each player's first weight as it goes.
-
-    Args:
-        trainer: a compiled `GameTrainer` whose `losses` ignore the batch.
-        steps: int >= 1, updates.
-        bound: float > 0; the game ends early once a weight's magnitude exceeds it.
-
-    Returns:
-        Dict of players' names to their path, `[steps + 1, *shape of the weight]`,
-        shorter if the game has ended early.
-    """
-    path = _Path(bound)
-    nothing = np.zeros((steps, 1), "float32")
-    trainer.fit(nothing, batch_size=1, shuffle=False, verbose=0, callbacks=[path])
-    return {player: np.stack(rows) for player, rows in path.rows.items()}
