@@ -1,7 +1,6 @@
 """Classical iterations with nothing learned: the baselines of the studies."""
 
 from zoo.solvers.matrix_games import (
-    Solution,
     mirror_descent,
     predictive_regret_matching_plus,
     project_to_simplex,
@@ -9,6 +8,7 @@ from zoo.solvers.matrix_games import (
     restarted_halpern,
     restarted_optimistic_gradient,
 )
+from zoo.solvers.play import Solution
 
 __all__ = [
     "Solution",
