@@ -1,4 +1,4 @@
-"""What the solvers of matrix games share: strategies as they change, and the outcome."""
+"""What solvers of matrix games share: strategies as they change, and the outcome."""
 
 import dataclasses
 
