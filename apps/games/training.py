@@ -53,7 +53,7 @@ def train(setting, mixture, config, *, seed, logdir, iterations, snapshots=()):
             adjustment=setting.make_adjustment(),
             order=setting.order,
             penalties={"discriminator": R1(setting.r1)} if setting.r1 else None,
-            jit_compile=config.jit == "on",
+            jit_compile={"on": True, "off": False, "auto": None}[config.jit],
         )
         watch = Watch(
             mixture, setting.latent_dim, config.check_every, snapshots, logdir
