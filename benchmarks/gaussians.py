@@ -18,10 +18,10 @@ from zoo.data import gaussian_grid
 SEEDS = range(1000, 1005)
 # Iterations, the most that the median hit may take, and CPU seconds a run.
 BOUNDS = {
-    "adam": (3000, 2500, 12),
-    "optimistic_adam": (3000, 2500, 12),
-    "rmsprop": (3000, 2500, 12),
-    "optimistic_rmsprop": (3000, 2500, 12),
+    "adam": (2500, 2500, 12),
+    "optimistic_adam": (2500, 2500, 12),
+    "rmsprop": (2500, 2500, 12),
+    "optimistic_rmsprop": (2500, 2500, 12),
     "sga": (4000, 4000, None),
     "extra_adam": (4000, 4000, None),
     "optimistic_gd": (8000, 8000, None),
