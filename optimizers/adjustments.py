@@ -311,7 +311,6 @@ def at_hand(optimizer, variables):
 
 def simultaneous_gradient(losses, variables, penalties, wanted):
     """Returns the losses, and each wanted player's gradients of loss and penalty."""
-
     values, pull = checked_vjp(
         losses, variables, {i: penalties[i] for i in wanted if penalties[i]}
     )

@@ -73,6 +73,12 @@ class _Optimistic:
         """
         raise NotImplementedError
 
+    def get_config(self):
+        own = {"optimism": self.optimism}
+        if self.version is not None:
+            own["version"] = self.version
+        return {**super().get_config(), **own}
+
 
 @keras.saving.register_keras_serializable(package="zoo")
 class OptimisticSGD(_Optimistic, keras.optimizers.SGD):
@@ -150,9 +156,6 @@ class OptimisticSGD(_Optimistic, keras.optimizers.SGD):
             return velocity, -1.0, -1.0
         self.assign(self.momentums[index], velocity)
         return velocity * self.momentum - scaled, -1.0, -1.0
-
-    def get_config(self):
-        return {**super().get_config(), "optimism": self.optimism}
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -240,10 +243,6 @@ class OptimisticRMSprop(_Optimistic, keras.optimizers.RMSprop):
             momentum = self._momentums[index] * self.momentum + direction * rate
             return momentum, 1.0, 1.0
         return direction, rate, rate
-
-    def get_config(self):
-        own = {"optimism": self.optimism, "version": self.version}
-        return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -343,7 +342,3 @@ class OptimisticAdam(_Optimistic, keras.optimizers.Adam):
         )
         step = ops.cast(step, dtype)
         return ops.sqrt(1 - ops.power(beta_2, step)) / (1 - ops.power(beta_1, step))
-
-    def get_config(self):
-        own = {"optimism": self.optimism, "version": self.version}
-        return {**super().get_config(), **own}

@@ -55,9 +55,6 @@ class GameStudy(Study):
                     f"--{flag}={value} must be one of {', '.join(map(str, known))}"
                 )
 
-    def seeds(self, hp, config):
-        return hp.Choice("seed", [config.seed + run for run in range(config.runs)])
-
 
 def natural_numbers(config, flag, low):
     """Reads a list flag of whole numbers, `low` at least."""

@@ -17,7 +17,7 @@ from zoo.apps.games.settings import (
 )
 from zoo.apps.games.training import GOOD, estimate, train
 from zoo.data import gaussian_grid
-from zoo.study import Section, format_mean, new_figure
+from zoo.study import Section, format_mean, new_figure, plot_band
 
 SETTINGS = ("report", "tuned", "changes")
 # From top to bottom, as the captions of the report's figures say.
@@ -33,12 +33,6 @@ class Gaussians(GameStudy):
     experiment = "gaussians"
     title = "Games: two networks and 16 Gaussians"
     objective = ("high_quality", "max")
-    published = {
-        "collapsed": "optimistic Adam and optimistic RMSprop, before iteration 8,000",
-        "converging": "Adam alone, of all methods, within 8,000",
-        "not converged": "gradient descent, its optimistic version and optimistic "
-        "Adam, at 20,000",
-    }
     presets = {
         "quick": {
             "method": list(dict.fromkeys([*REPORT, *TUNED])),
@@ -186,9 +180,10 @@ class Gaussians(GameStudy):
                     for column in columns
                 ]
         text = f"The first seed's, after {' and '.join(f'{c:,}' for c in columns)}."
-        title = {"figure1": "Figure 1: samples of each method"}.get(
-            name, "Figure 2: samples after longer training"
-        )
+        title = {
+            "figure1": "Figure 1: samples of each method",
+            "figure2": "Figure 2: samples after longer training",
+        }[name]
         return Section(title, text, None, draw(clouds, len(columns)), name)
 
     def _tuned(self, results, config):
@@ -290,8 +285,7 @@ class Gaussians(GameStudy):
                 case=f"tuned {method}",
             )
             if len(x):
-                ax.plot(x, mean, label=method)
-                ax.fill_between(x, mean - spread, mean + spread, alpha=0.15)
+                plot_band(ax, x, mean, spread, method)
         ax.axhline(GOOD, color="black", linewidth=0.8, linestyle=":")
         ax.legend(fontsize=7)
         text = "Mean and standard deviation over the seeds."

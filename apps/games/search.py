@@ -199,7 +199,6 @@ class Search(GameStudy):
         return Section("The best setting of each method", "", pd.DataFrame(rows))
 
     def _sensitivity(self, results, best):
-
         columns = 3
         height = math.ceil(max(len(best), 1) / columns)
         figure = matplotlib.figure.Figure(

@@ -189,7 +189,7 @@ class LargeBatch(Study):
     def grid(self, hp, config):
         hp.Choice("dataset", config.dataset)
         hp.Choice("regime", list(regimes(config)))
-        hp.Choice("seed", [config.seed + run for run in range(config.runs)])
+        self.seeds(hp, config)
 
     def space(self, hp, config):
         hp.Choice("dataset", config.dataset)

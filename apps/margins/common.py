@@ -58,9 +58,6 @@ class MarginStudy(Study):
             if name not in known:
                 raise ValueError(f"--loss={name} must be one of {', '.join(known)}")
 
-    def seeds(self, hp, config):
-        return hp.Choice("seed", [config.seed + run for run in range(config.runs)])
-
     def wrong_labels(self, hp, seed, part="train"):
         """Returns the labels of a part, the point's fraction of them wrong."""
         _, labels = getattr(self.data, part)

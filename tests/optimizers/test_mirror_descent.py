@@ -249,10 +249,11 @@ def test_averages_can_overwrite_the_variable():
         np.testing.assert_allclose(x, expected, rtol=1e-12)
 
 
-def test_extragradient_with_mirror_descent_is_mirror_prox():
-    payoff = np.array([[1.0, -1.0], [-1.0, 1.0]])
-    x, y = np.array([0.9, 0.1]), np.array([0.3, 0.7])
-    players = [[keras.Variable(one, dtype="float64")] for one in (x, y)]
+def mirror_prox(dtype, steps):
+    """Yields both players' strategies at matching pennies, step after step."""
+    payoff = np.array(PENNIES, dtype)
+    starts = [0.9, 0.1], [0.3, 0.7]
+    players = [[keras.Variable(start, dtype=dtype)] for start in starts]
 
     def losses():
         (row,), (column,) = players
@@ -260,41 +261,34 @@ def test_extragradient_with_mirror_descent_is_mirror_prox():
         return [-value, value]
 
     optimizers = [MirrorDescent(0.5), MirrorDescent(0.5)]
-    for _ in range(30):
+    for _ in range(steps):
         _, gradients = Extragradient()(losses, players, optimizers=optimizers)
         for optimizer, gradient, variables in zip(
             optimizers, gradients, players, strict=True
         ):
             optimizer.apply(gradient, variables)
+        yield [np.array(variable) for (variable,) in players]
 
-        def step(x, y, seen_x, seen_y):
-            x = x * np.exp(0.5 * payoff @ seen_y)
-            y = y * np.exp(-0.5 * payoff.T @ seen_x)
-            return x / x.sum(), y / y.sum()
 
+def test_extragradient_with_mirror_descent_is_mirror_prox():
+    payoff = np.array(PENNIES)
+    x, y = np.array([0.9, 0.1]), np.array([0.3, 0.7])
+
+    def step(x, y, seen_x, seen_y):
+        x = x * np.exp(0.5 * payoff @ seen_y)
+        y = y * np.exp(-0.5 * payoff.T @ seen_x)
+        return x / x.sum(), y / y.sum()
+
+    for strategies in mirror_prox("float64", 30):
         x, y = step(x, y, *step(x, y, x, y))
-        for (variable,), expected in zip(players, (x, y), strict=True):
-            np.testing.assert_allclose(variable, expected, rtol=1e-9)
+        for found, expected in zip(strategies, (x, y), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_mirror_prox_reaches_an_equilibrium_in_float32():
-    payoff = np.array(PENNIES, "float32")
-    players = [[keras.Variable(one)] for one in ([0.9, 0.1], [0.3, 0.7])]
-
-    def losses():
-        (row,), (column,) = players
-        value = ops.sum(row * ops.matmul(payoff, column))
-        return [-value, value]
-
-    optimizers = [MirrorDescent(0.5), MirrorDescent(0.5)]
-    for _ in range(300):
-        _, gradients = Extragradient()(losses, players, optimizers=optimizers)
-        for optimizer, gradient, variables in zip(
-            optimizers, gradients, players, strict=True
-        ):
-            optimizer.apply(gradient, variables)
-    for (variable,) in players:
-        np.testing.assert_allclose(variable, 0.5, atol=1e-6)
+    *_, strategies = mirror_prox("float32", 300)
+    for strategy in strategies:
+        np.testing.assert_allclose(strategy, 0.5, atol=1e-6)
 
 
 @both

@@ -67,6 +67,10 @@ class Study:
         """
         raise NotImplementedError
 
+    def seeds(self, hp, config):
+        """Declares `--runs` seeds, from `--seed` on, on `hp`."""
+        hp.Choice("seed", [config.seed + run for run in range(config.runs)])
+
     def space(self, hp, config):
         """Declares what `--search` other than grid looks through.
 
