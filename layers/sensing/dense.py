@@ -1,0 +1,269 @@
+"""Measurements by matrices that are stored: any, Gaussian, and random signs."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from zoo.layers.sensing.base import SensingOperator, check_finite_array, check_shape
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class DenseSensing(SensingOperator):
+    """Measurements `y_i = <A_i, X>` by matrices that are given.
+
+    The `m n1 n2` numbers of the matrices are stored, half of them where the matrices
+    are symmetric, and read once for the measurements and once for the adjoint.
+
+    Args:
+        matrices: `[m, n1, n2]`.
+        symmetric: bool, whether to measure by `(A_i + A_i^T) / 2`. A symmetric `X` has
+            the same measurements by these, and is found sooner; of any other its
+            symmetric part alone is seen. Defaults to `False`.
+        **kwargs: `name`, `dtype`.
+
+    Call arguments:
+        u: `[..., n1, r]`.
+        v: `[..., n2, r]`. Defaults to `u`.
+
+    Returns:
+        `[..., m]`.
+
+    Raises:
+        ValueError: `matrices` are not three axes of finite real numbers, or not square
+            with `symmetric=True`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> matrices = np.array([[[1.0, 0.0], [0.0, 0.0]], [[0.0, 1.0], [0.0, 0.0]]])
+    >>> operator = DenseSensing(matrices)
+    >>> u = np.array([[1.0], [2.0]])  # X = [[1, 2], [2, 4]]
+    >>> np.asarray(operator(u))
+    array([1., 2.], dtype=float32)
+    >>> weights = np.array([1.0, 10.0])
+    >>> np.asarray(operator.adjoint_matmul(weights, u))  # [[1, 10], [0, 0]] u
+    array([[21.],
+           [ 0.]], dtype=float32)
+
+    Reference:
+
+    - Recht et al., 2010, "Guaranteed Minimum-Rank Solutions of Linear Matrix Equations
+      via Nuclear Norm Minimization",
+      [arXiv:0706.4138](https://arxiv.org/abs/0706.4138)
+    """
+
+    def __init__(self, matrices, *, symmetric=False, **kwargs):
+        matrices = check_finite_array("matrices", matrices, 3)
+        self._set_up(matrices.shape[1:], len(matrices), symmetric, **kwargs)
+        self._store(matrices)
+
+    # The value of a stored 1.
+    _unit = 1.0
+
+    def _set_up(self, shape, num_measurements, symmetric, **kwargs):
+        super().__init__(shape, num_measurements, symmetric=symmetric, **kwargs)
+        if symmetric:
+            rows, columns = np.triu_indices(shape[0])
+            n = shape[0]
+            # Positions in a flat matrix of the packed entries and of their mirrors,
+            # and positions among the packed of all entries of a flat matrix.
+            self._upper, self._lower = rows * n + columns, columns * n + rows
+            self._unpack = np.empty(n * n, "int32")
+            self._unpack[self._upper] = self._unpack[self._lower] = range(len(rows))
+            self._off_diagonal = (rows != columns).astype("float32")
+
+    def _store(self, matrices):
+        flat = matrices.reshape(len(matrices), -1)
+        if self.symmetric:
+            packed = (flat[:, self._upper] + flat[:, self._lower]) / 2
+            flat = packed.astype(matrices.dtype)
+        self.matrices = self.add_data("matrices", flat)
+
+    def lift(self, factor, side="left"):
+        return self.to_float(factor)
+
+    def combine(self, left, right):
+        return self._measure(ops.matmul(left, ops.swapaxes(right, -1, -2)))
+
+    def combine_pair(self, left, step_left, right=None, step_right=None):
+        # The two share a pass over the matrices.
+        if right is None:
+            right, step_right = left, step_left
+        first = ops.concatenate([left, step_left], axis=-1)
+        other = ops.concatenate([step_right, right], axis=-1)
+        products = [(first, other), (step_left, step_right)]
+        matrices = ops.stack(
+            [ops.matmul(one, ops.swapaxes(two, -1, -2)) for one, two in products]
+        )
+        return tuple(ops.unstack(self._measure(matrices), num=2))
+
+    def pull(self, e, right):
+        return ops.matmul(self._weighted(e), right)
+
+    def pull_left(self, e, left):
+        return ops.matmul(ops.swapaxes(self._weighted(e), -1, -2), left)
+
+    def _measure(self, x):
+        """Measurements `[..., m]` of matrices `[..., n1, n2]`."""
+        batch = ops.shape(x)[:-2]
+        x = ops.reshape(x, (-1, self.shape[0] * self.shape[1]))
+        if self.symmetric:
+            # Off the diagonal, a packed entry stands for two.
+            x = ops.take(x, self._upper, axis=-1) + self._off_diagonal * ops.take(
+                x, self._lower, axis=-1
+            )
+        # Transposed are the small ones: the matrices are read as they lie.
+        y = ops.matmul(ops.cast(self.matrices, x.dtype), ops.transpose(x))
+        return ops.reshape(self._unit * ops.transpose(y), (*batch, -1))
+
+    def _weighted(self, e):
+        """`G`, `[..., n1, n2]`, from weights `[..., m]`."""
+        e = self.to_float(e)
+        batch = ops.shape(e)[:-1]
+        e = self._unit * ops.reshape(e, (-1, self.num_measurements))
+        x = ops.matmul(e, ops.cast(self.matrices, e.dtype))
+        if self.symmetric:
+            x = ops.take(x, self._unpack, axis=-1)
+        return ops.reshape(x, (*batch, *self.shape))
+
+    @property
+    def scale(self):
+        n1, n2 = self.shape
+        values = self._unit * ops.convert_to_numpy(self.matrices)
+        squares = np.einsum("mk,mk->k", values, values)
+        if not self.symmetric:
+            return float(np.sqrt(squares.sum() / (n1 * n2)))
+        total = squares.sum() + squares @ self._off_diagonal
+        return float(np.sqrt(total / (n1 * (n1 + 1) / 2)))
+
+    def _flops(self, rank):
+        return 4 * int(np.prod(self.matrices.shape)) + 4 * rank * int(
+            np.prod(self.shape)
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "shape": self.shape,
+            "num_measurements": self.num_measurements,
+            "symmetric": self.symmetric,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """Makes a layer of the saved sizes; its matrices come with the weights."""
+        shape, m = config.pop("shape"), config.pop("num_measurements")
+        return cls(np.zeros((m, *shape), "float32"), **config)
+
+
+class _RandomSensing(DenseSensing):
+    """Matrices of random entries, mean 0 and variance `1/m`."""
+
+    def __init__(self, shape, num_measurements, *, symmetric=False, seed=0, **kwargs):
+        self._set_up(check_shape(shape), num_measurements, symmetric, **kwargs)
+        self.seed = seed
+        generator = np.random.default_rng(seed)
+        self._store(self._draw(generator, (num_measurements, *self.shape)))
+
+    def get_config(self):
+        return {**super().get_config(), "seed": self.seed}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class GaussianSensing(_RandomSensing):
+    """Measurements by matrices of independent Gaussian entries of variance `1/m`.
+
+    On average `|A(X)|^2 = |X|_F^2`, and for matrices of rank `r` nearly so once `m` is
+    a few times `r (n1 + n2)`: the restricted isometry property.
+
+    Args:
+        shape: pair of ints, the sizes `(n1, n2)` of `X`.
+        num_measurements: int >= 1, `m`.
+        symmetric: bool, whether to measure by `(A_i + A_i^T) / 2`: the same values for
+            a symmetric `X`, with half the storage. Defaults to `False`.
+        seed: int, of the matrices. Defaults to 0.
+        **kwargs: `name`, `dtype`.
+
+    Call arguments:
+        u: `[..., n1, r]`.
+        v: `[..., n2, r]`. Defaults to `u`.
+
+    Returns:
+        `[..., m]`.
+
+    Raises:
+        ValueError: `shape` is no pair of ints from 1 up, `num_measurements` no int from
+            1 up, or `symmetric=True` with a `shape` that is not square.
+
+    Example:
+
+    >>> import numpy as np
+    >>> operator = GaussianSensing((64, 64), 640)
+    >>> u = np.random.default_rng(0).normal(size=(64, 2)) / 8
+    >>> size = np.linalg.norm(operator(u)) / np.linalg.norm(u @ u.T)
+    >>> bool(abs(size - 1) < 0.1)
+    True
+
+    Reference:
+
+    - Recht et al., 2010, "Guaranteed Minimum-Rank Solutions of Linear Matrix Equations
+      via Nuclear Norm Minimization",
+      [arXiv:0706.4138](https://arxiv.org/abs/0706.4138)
+    """
+
+    def _draw(self, generator, size):
+        # Draws do not depend on the precision: all dtypes measure alike.
+        matrices = generator.standard_normal(size, "float32")
+        matrices *= np.float32(1 / np.sqrt(size[0]))
+        return matrices
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class SignSensing(_RandomSensing):
+    """Measurements by matrices of independent entries `+-1/sqrt(m)`.
+
+    They are as good as Gaussian ones and are stored in a byte an entry.
+
+    Args:
+        shape: pair of ints, the sizes `(n1, n2)` of `X`.
+        num_measurements: int >= 1, `m`.
+        symmetric: bool, whether to measure by `(A_i + A_i^T) / 2`: the same values for
+            a symmetric `X`, with half the storage. Defaults to `False`.
+        seed: int, of the matrices. Defaults to 0.
+        **kwargs: `name`, `dtype`.
+
+    Call arguments:
+        u: `[..., n1, r]`.
+        v: `[..., n2, r]`. Defaults to `u`.
+
+    Returns:
+        `[..., m]`.
+
+    Raises:
+        ValueError: `shape` is no pair of ints from 1 up, `num_measurements` no int from
+            1 up, or `symmetric=True` with a `shape` that is not square.
+
+    Example:
+
+    >>> import numpy as np
+    >>> operator = SignSensing((64, 64), 640)
+    >>> operator.cost_estimate()["bytes"] == 64 * 64 * 640
+    True
+
+    Reference:
+
+    - Recht et al., 2010, "Guaranteed Minimum-Rank Solutions of Linear Matrix Equations
+      via Nuclear Norm Minimization",
+      [arXiv:0706.4138](https://arxiv.org/abs/0706.4138)
+    """
+
+    @property
+    def _unit(self):
+        return self.num_measurements**-0.5
+
+    def _draw(self, generator, size):
+        return generator.integers(0, 2, size, "int8") * np.int8(2) - np.int8(1)
