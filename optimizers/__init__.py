@@ -6,6 +6,7 @@ from zoo.optimizers.adjustments import (
     SimultaneousGradient,
     SymplecticGradientAdjustment,
 )
+from zoo.optimizers.factored_gradient_descent import FactoredGradientDescent
 from zoo.optimizers.linear_warmup import LinearWarmup
 from zoo.optimizers.mirror_descent import MirrorDescent, OptimisticMirrorDescent
 from zoo.optimizers.optimistic import OptimisticAdam, OptimisticRMSprop, OptimisticSGD
@@ -13,6 +14,7 @@ from zoo.optimizers.optimistic import OptimisticAdam, OptimisticRMSprop, Optimis
 __all__ = [
     "ConsensusOptimization",
     "Extragradient",
+    "FactoredGradientDescent",
     "LinearWarmup",
     "MirrorDescent",
     "OptimisticAdam",

@@ -32,3 +32,13 @@ def check_choice(name, value, choices):
         raise ValueError(
             f"`{name}` must be one of {choices}. Received: {name}={value!r}"
         )
+
+
+def check_positive(name, value):
+    """Returns `value` as a float; raises ValueError unless it is one above 0."""
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (number and 0 < value < math.inf):
+        raise ValueError(
+            f"`{name}` must be a finite number above 0. Received: {name}={value!r}"
+        )
+    return float(value)

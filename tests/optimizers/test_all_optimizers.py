@@ -20,6 +20,7 @@ import zoo.optimizers
 
 ROOT = pathlib.Path(zoo.__file__).parents[1]
 SHAPES = ((4, 3), (3,))
+FACTORS = ((4, 3), (5, 3))
 
 
 def simplex(shape):
@@ -33,6 +34,7 @@ class Row:
 
     cls: type
     kwargs: dict = dataclasses.field(default_factory=dict)
+    shapes: tuple = SHAPES
 
     @property
     def simplex(self):
@@ -44,6 +46,16 @@ class Row:
 
     def build(self, learning_rate=0.0625, **kwargs):
         return self.cls(learning_rate, **self.kwargs, **kwargs)
+
+    def gradients(self, steps, seed=1):
+        generator = np.random.default_rng(seed)
+        return [
+            [generator.normal(size=shape).astype("float32") for shape in self.shapes]
+            for _ in range(steps)
+        ]
+
+    def variables(self, dtype="float32"):
+        return variables(self.shapes, dtype)
 
     def model(self):
         """A compiled model, whose weights are on the simplex whatever the row."""
@@ -75,6 +87,16 @@ ROWS = [
     Row(zoo.optimizers.MirrorDescent, {"geometry": "euclidean"}),
     Row(zoo.optimizers.OptimisticMirrorDescent, {"geometry": "entropic"}),
     Row(zoo.optimizers.OptimisticMirrorDescent, {"geometry": "euclidean"}),
+    Row(
+        zoo.optimizers.FactoredGradientDescent,
+        {"momentum": 0.5, "preconditioner": "damped"},
+        FACTORS,
+    ),
+    Row(
+        zoo.optimizers.FactoredGradientDescent,
+        {"left_rows": 2, "balance": 0.1, "projection": "trace_ball"},
+        FACTORS,
+    ),
 ]
 every_row = pytest.mark.parametrize("row", ROWS, ids=str)
 # Replicas are slow to start; what differs between rows of a class does not meet them.
@@ -85,16 +107,8 @@ decaying_rows = pytest.mark.parametrize(
 )
 
 
-def gradients(steps, seed=1):
-    generator = np.random.default_rng(seed)
-    return [
-        [generator.normal(size=shape).astype("float32") for shape in SHAPES]
-        for _ in range(steps)
-    ]
-
-
-def variables(dtype="float32"):
-    return [keras.Variable(simplex(shape), dtype=dtype) for shape in SHAPES]
+def variables(shapes, dtype="float32"):
+    return [keras.Variable(simplex(shape), dtype=dtype) for shape in shapes]
 
 
 def values(variables):
@@ -103,7 +117,7 @@ def values(variables):
 
 def run(optimizer, gradients, wrap=lambda function: function):
     """The values of the variables after every step."""
-    moved, rows = variables(), []
+    moved, rows = variables([gradient.shape for gradient in gradients[0]]), []
     optimizer.build(moved)
     step = wrap(lambda *gradients: optimizer.apply(list(gradients), moved))
     for gradient in gradients:
@@ -156,7 +170,7 @@ def test_registered_under_zoo(row):
 
 @every_row
 def test_eager_graph_and_xla_agree(row):
-    steps = gradients(20)
+    steps = row.gradients(20)
     eager = run(row.build(), steps)
     assert_close(run(row.build(), steps, tf.function), eager)
     xla = run(row.build(), steps, lambda step: tf.function(step, jit_compile=True))
@@ -165,16 +179,16 @@ def test_eager_graph_and_xla_agree(row):
 
 @every_row
 def test_slots_have_the_dtype_of_their_variable(row):
-    optimizer, moved = row.build(), variables("float64")
+    optimizer, moved = row.build(), row.variables("float64")
     optimizer.build(moved)
-    optimizer.apply([tf.constant(g, "float32") for g in gradients(1)[0]], moved)
+    optimizer.apply([tf.constant(g, "float32") for g in row.gradients(1)[0]], moved)
     assert {variable.dtype for variable in optimizer.variables[2:]} <= {"float64"}
 
 
 @decaying_rows
 def test_weight_decay_is_no_part_of_the_direction(row):
-    steps, optimizer = gradients(4), row.build()
-    decayed, moved = run(row.build(weight_decay=0.5), steps), variables()
+    steps, optimizer = row.gradients(4), row.build()
+    decayed, moved = run(row.build(weight_decay=0.5), steps), row.variables()
     for gradient in steps:
         for variable in moved:
             variable.assign(variable * (1 - 0.5 * 0.0625))
@@ -194,7 +208,7 @@ def clipped(kind, bound, gradient):
 @every_row
 @pytest.mark.parametrize("kind", ["clipnorm", "clipvalue", "global_clipnorm"])
 def test_gradients_are_clipped_before_all_else(row, kind):
-    steps = gradients(3)
+    steps = row.gradients(3)
     ours = run(row.build(**{kind: 0.5}), steps)
     before = [clipped(kind, 0.5, gradient) for gradient in steps]
     assert_close(ours, run(row.build(), before))
@@ -202,9 +216,9 @@ def test_gradients_are_clipped_before_all_else(row, kind):
 
 @every_row
 def test_moving_average_follows_the_iterates(row):
-    rows = run(row.build(), gradients(6))
+    rows = run(row.build(), row.gradients(6))
     optimizer = row.build(use_ema=True, ema_momentum=0.75)
-    assert_equal(run(optimizer, gradients(6)), rows)
+    assert_equal(run(optimizer, row.gradients(6)), rows)
     average = rows[0]
     for row_ in rows[1:]:
         average = [0.75 * a + 0.25 * b for a, b in zip(average, row_, strict=True)]
@@ -213,7 +227,7 @@ def test_moving_average_follows_the_iterates(row):
 
 @every_row
 def test_two_accumulated_steps_are_one_of_the_mean(row):
-    steps = gradients(8)
+    steps = row.gradients(8)
     means = [
         [(a + b) / 2 for a, b in zip(*pair, strict=True)]
         for pair in zip(steps[::2], steps[1::2], strict=True)
@@ -229,7 +243,7 @@ def test_sparse_gradients_move_as_dense_ones(row):
     generator, ends = np.random.default_rng(2), []
     touched = [([0, 2, 0], generator.normal(size=(3, 3))), ([3], np.ones((1, 3)))] * 3
     for sparse in (True, False):
-        optimizer, moved = row.build(), variables()[:1]
+        optimizer, moved = row.build(), row.variables()[:1]
         optimizer.build(moved)
         for rows, slopes in touched:
             slices = tf.IndexedSlices(tf.constant(slopes, "float32"), rows, (4, 3))
@@ -240,9 +254,9 @@ def test_sparse_gradients_move_as_dense_ones(row):
 
 @every_row
 def test_a_step_that_overflows_leaves_no_trace(row):
-    steps = gradients(4)
+    steps = row.gradients(4)
     truth = run(row.build(), steps)
-    inner, moved = row.build(), variables()
+    inner, moved = row.build(), row.variables()
     outer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=2.0**4)
     outer.build(moved)
     for index, gradient in enumerate(steps):
@@ -275,7 +289,7 @@ def test_it_trains_in_mixed_precision(row, mixed_float16):
 
 @every_row
 def test_a_schedule_is_followed(row):
-    steps = gradients(6)
+    steps = row.gradients(6)
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([2], [0.0625, 0.0])
     optimizer = row.cls.from_config(row.build(schedule).get_config())
     rows = run(optimizer, steps)
@@ -329,10 +343,10 @@ import zoo.optimizers
 
 assert keras.backend.backend() == "jax"
 folder = pathlib.Path(sys.argv[1])
-with numpy.load(folder / "gradients.npz") as file:
-    steps = [[file[f"{i}_{j}"] for j in range(2)] for i in range(100)]
-    starts = [file[f"start_{j}"] for j in range(2)]
 for index, config in enumerate(json.loads((folder / "configs.json").read_text())):
+    with numpy.load(folder / f"{index}_gradients.npz") as file:
+        steps = [[file[f"{i}_{j}"] for j in range(2)] for i in range(100)]
+        starts = [file[f"start_{j}"] for j in range(2)]
     optimizer = keras.optimizers.deserialize(config)
     moved = [keras.Variable(start) for start in starts]
     optimizer.build(moved)
@@ -395,13 +409,16 @@ def test_two_replicas_train_as_one_device(row, fresh):
 @pytest.fixture(scope="module")
 def on_jax(tmp_path_factory):
     folder = tmp_path_factory.mktemp("jax")
-    steps = {
-        f"{i}_{j}": gradient
-        for i, step in enumerate(gradients(100))
-        for j, gradient in enumerate(step)
-    }
-    starts = {f"start_{j}": value for j, value in enumerate(values(variables()))}
-    np.savez(folder / "gradients.npz", **steps, **starts)
+    for index, row in enumerate(ROWS):
+        steps = {
+            f"{i}_{j}": gradient
+            for i, step in enumerate(row.gradients(100))
+            for j, gradient in enumerate(step)
+        }
+        starts = {
+            f"start_{j}": start for j, start in enumerate(values(row.variables()))
+        }
+        np.savez(folder / f"{index}_gradients.npz", **steps, **starts)
     configs = [keras.optimizers.serialize(row.build()) for row in ROWS]
     (folder / "configs.json").write_text(json.dumps(configs))
     in_fresh_process(JAX, folder, KERAS_BACKEND="jax", JAX_PLATFORMS="cpu")
@@ -410,4 +427,6 @@ def on_jax(tmp_path_factory):
 
 @every_row
 def test_jax_takes_the_same_steps(row, on_jax):
-    assert_close(on_jax[str(row)], run(row.build(), gradients(100), tf.function)[-1])
+    assert_close(
+        on_jax[str(row)], run(row.build(), row.gradients(100), tf.function)[-1]
+    )

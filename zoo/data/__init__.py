@@ -4,6 +4,7 @@ from zoo.data.corruption import corrupt_labels
 from zoo.data.formats import read_cifar_binary, read_cifar_python, read_idx
 from zoo.data.gaussians import GaussianMixture, gaussian_grid
 from zoo.data.images import ImageSet, load_images
+from zoo.data.low_rank import covariance, low_rank_matrix, measurement_noise
 from zoo.data.pipeline import (
     augment_flip_crop,
     batches,
@@ -20,8 +21,11 @@ __all__ = [
     "batches",
     "check_finite",
     "corrupt_labels",
+    "covariance",
     "gaussian_grid",
     "load_images",
+    "low_rank_matrix",
+    "measurement_noise",
     "read_cifar_binary",
     "read_cifar_python",
     "read_idx",

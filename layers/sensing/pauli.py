@@ -1,0 +1,381 @@
+"""Measurements of a quantum state by Pauli strings, without their matrices."""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from zoo.layers.cosine_dense import check_count
+from zoo.layers.sensing.base import SensingOperator
+
+LARGEST_NUM_QUBITS = 16
+# Numbers in the table that one step of `combine` and of `pull` makes: 1 MB in float32,
+# which caches hold.
+TABLE_SIZE = 2**18
+
+# A string's letter by its bit of `x` and twice that of `z`.
+LETTERS = "IXZY"
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class PauliSensing(SensingOperator):
+    """Expectations `y_i = tr(P_i rho)` of Pauli strings in a state `rho = U U^H`.
+
+    A string of `q` letters is the Kronecker product of 2 x 2 matrices: the identity
+    `I`, or one of
+
+    `X = [[0, 1], [1, 0]]`,  `Y = [[0, -i], [i, 0]]`,  `Z = [[1, 0], [0, -1]]`
+
+    With the bits of `x` where it has an `X` or a `Y`, and those of `z` where it has a
+    `Z` or a `Y`, for `d = 2^q` rows of the state
+
+    `tr(P rho) = i^|x & z| sum_k (-1)^|z & k| rho[k, k ^ x]`
+
+    Two masks an operator of `d^2` entries is all that is stored, and neither `rho` nor
+    a string's matrix is formed. The high bits of `k` are left to the sum of each
+    string; the sums over the low bits, which many strings share, are matrix products.
+    In all that is a few times `d^2` operations, times `2^5` or so.
+
+    A complex factor of `d` rows is given as a real one of `2 d`, see `to_stacked`.
+    Two different factors measure `Re tr(P_i U V^H)`.
+
+    Args:
+        strings: list of str over `"IXYZ"`, of one length; the first letter belongs to
+            the most significant bit of a row's index, as in `numpy.kron`. Or a pair of
+            int arrays `[m]`, the masks `(x, z)`.
+        num_qubits: int from 1 to 16, `q`. Needed with masks; strings tell it.
+        **kwargs: `name`, `dtype`.
+
+    Call arguments:
+        u: `[..., 2 * 2^q, r]`, the real above the imaginary part.
+        v: the same. Defaults to `u`.
+
+    Returns:
+        `[..., m]`.
+
+    Raises:
+        ValueError: letters other than `"IXYZ"`, strings of different lengths, masks
+            that are no ints from 0 to `2^q - 1`, or a string that comes twice.
+
+    Example:
+
+    >>> import numpy as np
+    >>> operator = PauliSensing(["ZI", "XX", "YY", "XZ"])
+    >>> bell = np.array([[1], [0], [0], [1]]) / np.sqrt(2)  # (|00> + |11>) / sqrt(2)
+    >>> np.round(operator(to_stacked(bell)), 4) + 0.0
+    array([ 0.,  1., -1.,  0.], dtype=float32)
+
+    Reference:
+
+    - Gross et al., 2010, "Quantum State Tomography via Compressed Sensing",
+      [arXiv:0909.3304](https://arxiv.org/abs/0909.3304)
+    """
+
+    def __init__(self, strings, num_qubits=None, **kwargs):
+        x, z, num_qubits = _read(strings, num_qubits)
+        super().__init__((2**num_qubits,) * 2, len(x), hermitian=True, **kwargs)
+        self.num_qubits = num_qubits
+        self.x_masks = self.add_data("x_masks", x.astype("int32"))
+        self.z_masks = self.add_data("z_masks", z.astype("int32"))
+        # A product of matrices makes `8 d^2` numbers a low index and rank, and a string
+        # gathers one a high index, which takes as long as 160 of the former.
+        size = self.shape[0]
+        bits = round(math.log2(13 * math.sqrt(len(x) / size)))
+        self._low = 2 ** min(max(bits, 0), num_qubits)
+        self._high = size // self._low
+        self._step = min(self._high, max(1, TABLE_SIZE // (2 * size * self._low)))
+
+    @classmethod
+    def random(cls, num_qubits, num_measurements, seed=0, **kwargs):
+        """Draws distinct strings, all sets of them equally likely.
+
+        The identity is not drawn: its expectation is the trace, which is known.
+
+        Args:
+            num_qubits: int from 1 to 16, `q`.
+            num_measurements: int from 1 to `4^q - 1`, `m`.
+            seed: int. Defaults to 0.
+            **kwargs: `name`, `dtype`.
+
+        Returns:
+            A `PauliSensing`.
+
+        Raises:
+            ValueError: `num_qubits` or `num_measurements` is outside what is allowed.
+
+        Example:
+
+        >>> PauliSensing.random(num_qubits=8, num_measurements=3).strings
+        """
+        count = 4 ** _check_num_qubits(num_qubits) - 1
+        if check_count("num_measurements", num_measurements) > count:
+            raise ValueError(
+                f"`num_measurements` must be {count} at most: so many strings of "
+                f"{num_qubits} qubits are not the identity. "
+                f"Received: num_measurements={num_measurements}"
+            )
+        draw = np.random.default_rng(seed).choice
+        keys = 1 + draw(count, num_measurements, replace=False)
+        return cls((keys >> num_qubits, keys % 2**num_qubits), num_qubits, **kwargs)
+
+    @property
+    def strings(self):
+        """List of str, the strings in the order of the measurements."""
+        x, z = (
+            ops.convert_to_numpy(masks)[:, None] >> np.arange(self.num_qubits)[::-1] & 1
+            for masks in (self.x_masks, self.z_masks)
+        )
+        letters = np.array(list(LETTERS))[x + 2 * z]
+        return letters.view(f"U{self.num_qubits}")[:, 0].tolist()
+
+    @property
+    def scale(self):
+        return math.sqrt(self.num_measurements / self.shape[0])
+
+    def lift(self, factor, side="left"):
+        shape = tuple(np.shape(factor))
+        if len(shape) < 2 or shape[-2] != self.factor_rows[0]:
+            raise ValueError(
+                f"factors of {self.num_qubits} qubits must have {self.factor_rows[0]} "
+                "rows, the real above the imaginary part, as `to_stacked` makes them. "
+                f"Received: a factor of shape {shape}"
+            )
+        return self.to_float(factor)
+
+    def combine(self, left, right):
+        shifted, signed = self._shift(right), self._sign(left)
+        address, row = self._locate()
+
+        def add(step, y):
+            table = ops.matmul(shifted, ops.take(signed, step, axis=-3))
+            table = ops.reshape(table, (*ops.shape(table)[:-2], -1))
+            places, signs = self._gather(address, row, step, table.dtype)
+            values = ops.take(table, places, axis=-1)
+            return y + ops.sum(values * signs, axis=-2)
+
+        steps, first = self._high // self._step, add(0, 0)
+        return first if steps == 1 else ops.fori_loop(1, steps, add, first)
+
+    def pull(self, e, right):
+        e = self.to_float(e)
+        batch = ops.shape(e)[:-1]
+        e = ops.transpose(ops.reshape(e, (-1, self.num_measurements)))
+        shifted = ops.swapaxes(self._shift(right), -1, -2)
+        address, row = self._locate()
+        sizes = (2, self._low, ops.shape(right)[-1], 2, self._step, self._low)
+        hadamard = ops.cast(_hadamard(self._low), e.dtype)[:, None, None, None]
+
+        def pull_step(step):
+            places, signs = self._gather(address, row, step, e.dtype)
+            values = signs[..., None] * e
+            table = ops.segment_sum(
+                ops.reshape(values, (-1, ops.shape(e)[-1])),
+                ops.reshape(places, (-1,)),
+                2 * self.shape[0] * self._step * self._low,
+            )
+            table = ops.reshape(ops.transpose(table), (*batch, self.shape[0], -1))
+            table = ops.matmul(shifted, table)
+            table = ops.reshape(table, (*ops.shape(table)[:-2], *sizes))
+            return ops.sum(table * hadamard, axis=-1)
+
+        steps = self._high // self._step
+        parts = (
+            pull_step(0)[None] if steps == 1 else ops.map(pull_step, np.arange(steps))
+        )
+        # [step, ..., plane, low, rank, parity, in step]
+        b = len(parts.shape) - 5
+        order = (b + 3, b, 0, b + 4, b + 1, b + 2)
+        parts = ops.transpose(parts, (*range(1, b), *order))
+        parts = ops.reshape(parts, (*ops.shape(parts)[:-5], *ops.shape(right)[-2:]))
+        return parts[..., 0, :, :] - _times_i(parts[..., 1, :, :])
+
+    def _shift(self, factor):
+        """Rows of numbers at `k ^ low` for all `low`: `[..., k, (plane, low, rank)]`."""
+        size = self.shape[0]
+        k, plane, low = np.ogrid[:size, :2, : self._low]
+        rows = ops.take(factor, (plane * size + (k ^ low)).reshape(size, -1), axis=-2)
+        return ops.reshape(rows, (*ops.shape(rows)[:-3], size, -1))
+
+    def _sign(self, factor):
+        """Factors and `i` times them, with all signs of the low bits of `z`.
+
+        `[..., step, (plane, low, rank), (parity, in step, low z)]`
+        """
+        *batch, _, rank = ops.shape(factor)
+        both = ops.stack([factor, _times_i(factor)], axis=-3)
+        sizes = (2, 2, self._high // self._step, self._step, self._low, rank)
+        both = ops.reshape(both, (*batch, *sizes))
+        b = len(batch)
+        order = (b + 2, b + 1, b + 4, b + 5, b, b + 3)
+        both = ops.transpose(both, (*range(b), *order))[..., None]
+        hadamard = ops.cast(_hadamard(self._low), both.dtype)[:, None, None, None]
+        sizes = (sizes[2], 2 * self._low * rank, -1)
+        return ops.reshape(both * hadamard, (*batch, *sizes))
+
+    def _locate(self):
+        """Each string's place in a table `[k, parity, in step, low z]`, and its row.
+
+        Strings with an even number of `Y` see the real part, others the imaginary one.
+        """
+        x, z = (ops.convert_to_tensor(masks) for masks in (self.x_masks, self.z_masks))
+        count = ops.take(_count_bits(self.shape[0]), ops.bitwise_and(x, z))
+        address = (2 * x + count % 2) * (self._step * self._low) + z % self._low
+        return address, (count // 2 % 2) * self._high + z // self._low
+
+    def _gather(self, address, row, step, dtype):
+        """Places in the table of a step, and signs, both `[in step, m]`."""
+        high = np.arange(self._high).reshape(-1, self._step)
+        shift = high * (2 * self._step * self._low**2) + high[0] * self._low
+        shift = ops.take(shift.astype("int32"), step, axis=0)
+        hadamard = _hadamard(self._high).reshape(-1, self._step, self._high)
+        signs = np.concatenate([hadamard, -hadamard], axis=-1)
+        signs = ops.take(ops.cast(signs, dtype), step, axis=0)
+        return ops.bitwise_xor(address, shift[:, None]), ops.take(signs, row, axis=-1)
+
+    def _flops(self, rank):
+        size, m = self.shape[0], self.num_measurements
+        return 16 * rank * size**2 * self._low + 6 * m * self._high
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_qubits": self.num_qubits,
+            "num_measurements": self.num_measurements,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """Makes a layer of the saved sizes; its strings come with the weights."""
+        q, m = config.pop("num_qubits"), config.pop("num_measurements")
+        keys = np.arange(m)
+        return cls((keys >> q, keys % 2**q), q, **config)
+
+
+def to_stacked(factor):
+    """Returns a complex factor `[..., d, r]` as a real one `[..., 2d, r]`.
+
+    The real part is above the imaginary one, as `PauliSensing` takes factors.
+    """
+    return ops.concatenate([ops.real(factor), ops.imag(factor)], axis=-2)
+
+
+def to_complex(factor):
+    """Returns a real factor `[..., 2d, r]`, as `to_stacked` makes it, as a complex one.
+
+    Example:
+
+    >>> import numpy as np
+    >>> factor = to_stacked(np.array([[1.0 + 2.0j], [3.0]]))
+    >>> np.asarray(to_complex(factor))
+    array([[1.+2.j],
+           [3.+0.j]])
+    """
+    real, imaginary = ops.split(factor, 2, axis=-2)
+    return ops.view_as_complex(ops.stack([real, imaginary], axis=-1))
+
+
+def _times_i(factor):
+    """`i` times a complex factor that is given as a real one."""
+    real, imaginary = ops.split(factor, 2, axis=-2)
+    return ops.concatenate([-imaginary, real], axis=-2)
+
+
+def _hadamard(size):
+    """`(-1)^|i & j|`, `[size, size]`."""
+    matrix = np.ones((1, 1), "float32")
+    while len(matrix) < size:
+        matrix = np.kron(np.array([[1, 1], [1, -1]], "float32"), matrix)
+    return matrix
+
+
+def _count_bits(size):
+    """The number of ones of each number below `size`, a power of two."""
+    counts = np.zeros(1, "int32")
+    while len(counts) < size:
+        counts = np.concatenate([counts, counts + 1])
+    return counts
+
+
+def _check_num_qubits(num_qubits):
+    if check_count("num_qubits", num_qubits) > LARGEST_NUM_QUBITS:
+        raise ValueError(
+            f"`num_qubits` must be {LARGEST_NUM_QUBITS} at most. "
+            f"Received: num_qubits={num_qubits}"
+        )
+    return num_qubits
+
+
+def _read(strings, num_qubits):
+    """Returns masks `x` and `z`, int64 arrays `[m]`, and the number of qubits."""
+    if isinstance(strings, str) or len(strings) == 0:
+        raise ValueError(
+            "`strings` must be a list of strings, or a pair of masks. "
+            f"Received: strings={strings!r}"
+        )
+    if any(isinstance(string, str) for string in strings):
+        x, z = _read_letters(strings)
+        if num_qubits not in (None, len(strings[0])):
+            raise ValueError(
+                f"`num_qubits` must be the {len(strings[0])} letters of a string. "
+                f"Received: num_qubits={num_qubits}"
+            )
+        num_qubits = _check_num_qubits(len(strings[0]))
+    else:
+        x, z = _check_masks(strings, _check_num_qubits(num_qubits))
+    keys = (x << num_qubits) + z
+    order = np.argsort(keys, kind="stable")
+    again = order[1:][keys[order[1:]] == keys[order[:-1]]]
+    if len(again):
+        i = again.min()
+        first = np.flatnonzero(keys == keys[i])[0]
+        raise ValueError(
+            f"`strings` must be distinct. Received: string {i} is string {first} again"
+        )
+    return x, z, num_qubits
+
+
+def _read_letters(strings):
+    """Returns the masks of a list of str."""
+    for i, string in enumerate(strings):
+        if not (isinstance(string, str) and len(string) == len(strings[0]) > 0):
+            raise ValueError(
+                "`strings` must all be str of one length. "
+                f"Received: strings[0]={strings[0]!r}, strings[{i}]={string!r}"
+            )
+    text = np.frombuffer("".join(strings).encode("utf-32-le"), "uint32")
+    _, is_x, is_z, is_y = letters = [text == ord(letter) for letter in LETTERS]
+    known = np.any(letters, axis=0).reshape(len(strings), -1).all(axis=1)
+    if not known.all():
+        i = np.flatnonzero(~known)[0]
+        raise ValueError(
+            f"`strings` must be of the letters I, X, Y and Z. "
+            f"Received: strings[{i}]={strings[i]!r}"
+        )
+    q = len(strings[0])
+    values = 1 << np.arange(q)[::-1]
+    return ((bits.reshape(-1, q) @ values) for bits in (is_x | is_y, is_z | is_y))
+
+
+def _check_masks(masks, num_qubits):
+    """Returns a pair of masks as int64 arrays."""
+    arrays = [np.asarray(ops.convert_to_numpy(mask)) for mask in masks]
+    shapes = [array.shape for array in arrays]
+    kinds = {array.dtype.kind for array in arrays}
+    if len(shapes) != 2 or shapes[0] != shapes[1] or len(shapes[0]) != 1:
+        raise ValueError(
+            "masks must be a pair of arrays of one length. "
+            f"Received: arrays of shapes {shapes}"
+        )
+    if not kinds <= set("iu"):
+        raise ValueError(
+            "masks must be ints. "
+            f"Received: masks of dtypes {[array.dtype.name for array in arrays]}"
+        )
+    low, high = np.min(arrays), np.max(arrays)
+    if low < 0 or high >= 2**num_qubits:
+        raise ValueError(
+            f"masks of {num_qubits} qubits must be from 0 to {2**num_qubits - 1}. "
+            f"Received: masks from {low} to {high}"
+        )
+    return [array.astype("int64") for array in arrays]

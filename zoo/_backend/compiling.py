@@ -1,0 +1,101 @@
+"""Compiling a function of a layer once for all layers of its structure."""
+
+import collections
+import json
+
+import keras
+import numpy as np
+from keras import ops
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+elif keras.backend.backend() == "jax":
+    import jax
+
+# Compiled functions by what they depend on, the last used at the end.
+_COMPILED = collections.OrderedDict()
+_MOST_COMPILED = 64
+
+
+def call_compiled(function, layer, structure, *arrays):
+    """Calls `function(layer, structure, *arrays)` in a graph that outlives the layer.
+
+    The graph takes the layer's weights as arguments: layers that differ in their
+    weights alone share it, and it keeps none of them alive.
+
+    Args:
+        function: pure function of a layer, a structure and arrays, that returns a tuple
+            of arrays.
+        layer: built layer. But for its weights it is what its config says.
+        structure: hashable, what else `function` depends on.
+        *arrays: NumPy arrays of real numbers, which the graph takes in the dtype of the
+            layer's variables; pairs of such; or `None`.
+
+    Returns:
+        What `function` returns, as NumPy arrays.
+    """
+    values = [ops.convert_to_tensor(variable.value) for variable in layer.variables]
+    arrays = [
+        tuple(_tensor(one, layer) for one in array)
+        if isinstance(array, tuple)
+        else _tensor(array, layer)
+        for array in arrays
+    ]
+    config = layer.get_config()
+    static = {name: config[name] for name in config if name not in ("name", "seed")}
+    key = (
+        type(layer),
+        json.dumps(static, sort_keys=True, default=str),
+        function,
+        structure,
+        str(keras.tree.map_structure(_spec, (values, arrays))),
+    )
+    if key not in _COMPILED:
+        _COMPILED[key] = _compile(function, layer, structure, values, arrays)
+        if len(_COMPILED) > _MOST_COMPILED:
+            _COMPILED.popitem(last=False)
+    _COMPILED.move_to_end(key)
+    return tuple(map(ops.convert_to_numpy, _COMPILED[key](values, arrays)))
+
+
+def _tensor(array, layer):
+    if array is None:
+        return None
+    return ops.convert_to_tensor(np.asarray(array, layer.variable_dtype))
+
+
+def _spec(t):
+    if t is None:
+        return None
+    return tuple(t.shape), keras.backend.standardize_dtype(t.dtype)
+
+
+def _compile(function, layer, structure, values, arrays):
+    # Let go of once the graph is made.
+    held = [layer]
+
+    def run(values, arrays):
+        (layer,) = held
+        with keras.StatelessScope(list(zip(layer.variables, values, strict=True))):
+            return function(layer, structure, *arrays)
+
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        specs = keras.tree.map_structure(
+            lambda t: None if t is None else tf.TensorSpec(t.shape, t.dtype),
+            (values, arrays),
+        )
+        compiled = tf.function(run, autograph=False).get_concrete_function(*specs)
+    elif backend == "jax":
+        compiled = jax.jit(run).lower(values, arrays).compile()
+    else:
+        return run
+    held.clear()
+    return compiled
+
+
+def widest_float():
+    """Returns the dtype of sums that must not be rounded: JAX may not know float64."""
+    if keras.backend.backend() == "jax" and not jax.config.jax_enable_x64:
+        return "float32"
+    return "float64"

@@ -1,0 +1,242 @@
+"""What is checked before a matrix is sought, and what is warned of."""
+
+import math
+import numbers
+import warnings
+
+import numpy as np
+
+from zoo.solvers.matrix_sensing.forms import KINDS
+
+STARTS = ("spectral", "orthogonal", "svp")
+# This method forms `X`, and decomposes it in each step.
+LARGEST_NUCLEAR = 1024
+# Options of each method and their defaults.
+METHODS = {
+    "fgd": {"learning_rate": "auto", "step_constant": 0.25, "balance": 0.0},
+    "fgd_momentum": {
+        "learning_rate": "auto",
+        "step_constant": 0.25,
+        "balance": 0.0,
+        "momentum": 0.5,
+        "restart": True,
+    },
+    "scaled_gd": {"learning_rate": 0.5, "damping": 0.01},
+    "cg": {"damping": 0.01},
+    "iht": {"learning_rate": 0.5},
+    "nuclear": {"radius": None},
+}
+# Kinds that a method does not find.
+WITHOUT = {"iht": ("indefinite",), "nuclear": ("hermitian", "indefinite")}
+
+
+def check_measurements(operator, y):
+    """Returns `y` as a float64 array `[..., m]`."""
+    y = np.asarray(y)
+    if np.iscomplexobj(y):
+        raise ValueError(
+            "`y` must be real: take its real part, measurements by Hermitian matrices "
+            f"have no other. Received: y of dtype {y.dtype}"
+        )
+    y = y.astype("float64")
+    m = operator.num_measurements
+    if not y.ndim or y.shape[-1] != m or not y.size:
+        raise ValueError(
+            f"`y` must have the operator's {m} measurements on its last axis. "
+            f"Received: y of shape {y.shape}"
+        )
+    if not np.isfinite(y).all():
+        raise ValueError(
+            "`y` must be finite. Received: y with "
+            f"{np.count_nonzero(~np.isfinite(y))} values that are NaN or infinite"
+        )
+    if not np.abs(np.asarray(operator.center(y))).max(-1).all():
+        raise ValueError(
+            "`y` must not be zero, nor all alike under a centred operator. Received: y "
+            "of which X = 0 is a solution"
+        )
+    return y
+
+
+def check_kind(operator, kind, method, start):
+    """Returns the kind of `X`; by default what suits the operator."""
+    if method not in METHODS:
+        raise ValueError(
+            f"`method` must be one of {tuple(METHODS)}. Received: method={method!r}"
+        )
+    if kind is None:
+        if operator.hermitian:
+            kind = "hermitian"
+        else:
+            kind = "psd" if operator.symmetric else "general"
+    if kind not in KINDS:
+        raise ValueError(f"`kind` must be one of {KINDS}. Received: kind={kind!r}")
+    if kind == "general" and operator.symmetric:
+        raise ValueError(
+            "`kind` must not be 'general' with a symmetric operator, which sees the "
+            "symmetric part of X alone. Received: kind='general'"
+        )
+    if kind != "general" and not operator.symmetric:
+        raise ValueError(
+            f"`kind` must be 'general' unless the operator is made with "
+            f"`symmetric=True`. Received: kind={kind!r}"
+        )
+    if operator.hermitian != (kind == "hermitian"):
+        raise ValueError(
+            "`kind` must be 'hermitian' with a Hermitian operator and no other. "
+            f"Received: kind={kind!r}, operator={operator.name!r}"
+        )
+    if kind in WITHOUT.get(method, ()):
+        raise ValueError(
+            f"`method` must not be {method!r} for the kind {kind!r}. "
+            f"Received: method={method!r}, kind={kind!r}"
+        )
+    if isinstance(start, str) and start not in STARTS:
+        raise ValueError(
+            f"`start` must be one of {STARTS}, or factors. Received: start={start!r}"
+        )
+    if isinstance(start, str) and start == "svp" and kind == "indefinite":
+        raise ValueError(
+            "`start` must not be 'svp' for the kind 'indefinite'. Received: start='svp'"
+        )
+    if method == "nuclear" and max(operator.shape) > LARGEST_NUCLEAR:
+        raise ValueError(
+            f"`method` must not be 'nuclear', which decomposes X in each step, for "
+            f"sides above {LARGEST_NUCLEAR}. Received: shape={operator.shape}"
+        )
+    return kind
+
+
+def check_rank(operator, rank, y):
+    """Returns the ranks, `[...]` as the batch of `y` or one int."""
+    ranks, largest = np.asarray(rank), min(operator.shape)
+    valid = ranks.dtype.kind in "iu" and ranks.size and ranks.min() >= 1
+    if not valid or ranks.max() > largest or ranks.shape not in ((), y.shape[:-1]):
+        raise ValueError(
+            f"`rank` must be an int from 1 to {largest}, or one for each problem of the "
+            f"batch. Received: rank={rank!r}"
+        )
+    return ranks
+
+
+def check_options(method, options):
+    """Returns the options of a method with its defaults."""
+    known = METHODS[method]
+    for name, value in options.items():
+        if name not in known:
+            raise ValueError(
+                f"`{name}` must not be given for method={method!r}, which takes "
+                f"{', '.join(known)}. Received: {name}={value!r}"
+            )
+        words = {"learning_rate": ("auto",), "restart": (True, False)}.get(name, ())
+        if "auto" not in known.values() and name == "learning_rate":
+            words = ()
+        if any(value is word or value == word for word in words):
+            continue
+        positive = name in ("learning_rate", "step_constant", "radius")
+        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not number or not 0 <= value < math.inf or (positive and not value):
+            allowed = "a finite number " + ("above 0" if positive else "from 0 up")
+            allowed += "".join(f", or {word!r}" for word in words)
+            raise ValueError(
+                f"`{name}` must be {allowed}. Received: {name}={value!r}"
+            )
+    options = {**known, **options}
+    if options.get("radius", 1) is None:
+        raise ValueError(
+            "`radius` must be given for method='nuclear': the nuclear norm of X, or a "
+            "guess at it. Received: radius=None"
+        )
+    if options.get("momentum", 0) >= 1:
+        raise ValueError(
+            f"`momentum` must be below 1. Received: momentum={options['momentum']!r}"
+        )
+    return options
+
+
+def check_limits(gain, max_iterations, tolerance, min_change, holdout):
+    """Checks where the iteration starts and ends."""
+    if (
+        isinstance(max_iterations, bool)
+        or not isinstance(max_iterations, int)
+        or max_iterations < 1
+    ):
+        raise ValueError(
+            "`max_iterations` must be an int from 1 up. "
+            f"Received: max_iterations={max_iterations!r}"
+        )
+    bounds = {"tolerance": tolerance, "min_change": min_change, "gain": gain}
+    for name, value in bounds.items():
+        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not number or not 0 <= value < math.inf or (name == "gain" and not value):
+            allowed = "above 0" if name == "gain" else "from 0 up"
+            raise ValueError(
+                f"`{name}` must be a finite number {allowed}. "
+                f"Received: {name}={value!r}"
+            )
+    if not isinstance(holdout, numbers.Real) or not 0 <= holdout < 1:
+        raise ValueError(
+            f"`holdout` must be a number from 0 up and below 1. "
+            f"Received: holdout={holdout!r}"
+        )
+
+
+def check_enough(operator, ranks, kind, fitted, overparameterized):
+    """Refuses fewer measurements than degrees of freedom; warns of few and of many.
+
+    Args:
+        operator: the operator.
+        ranks: array of ints.
+        kind: str.
+        fitted: int, the measurements that are not held out.
+        overparameterized: bool, whether the ranks are above that of `X` on purpose.
+    """
+    n1, n2 = operator.shape
+    r = int(np.max(ranks))
+    freedom, unknowns = {
+        "general": (r * (n1 + n2 - r), n1 * n2),
+        "hermitian": (r * (2 * n1 - r), n1 * n1),
+    }.get(kind, (r * (2 * n1 - r + 1) // 2, n1 * (n1 + 1) // 2))
+    if fitted >= unknowns:
+        warnings.warn(
+            f"{fitted} measurements determine all {unknowns} entries of X: "
+            "`least_squares` recovers it whatever its rank.",
+            stacklevel=3,
+        )
+    if overparameterized:
+        return
+    if fitted < freedom:
+        raise ValueError(
+            f"`rank` must leave no more degrees of freedom than measurements, or "
+            f"`overparameterized` be True. Received: rank={r}, of {freedom} degrees of "
+            f"freedom, and {fitted} measurements to fit"
+        )
+    if fitted < 3 * freedom and fitted < unknowns:
+        warnings.warn(
+            f"{fitted} measurements are few for {freedom} degrees of freedom: below "
+            "three times as many, recovery is not to be counted on.",
+            stacklevel=3,
+        )
+
+
+def warn_of_negative_part(values, n, fitted, kind):
+    """Warns where data under `X = U U^T` look as if `X` had negative eigenvalues.
+
+    Args:
+        values: eigenvalues of `A^T(y)` that the spectral start saw, `[..., k]`, falling,
+            for a `y` of length 1.
+        n: int, the side of `X`.
+        fitted: int, the measurements.
+        kind: `"psd"` or `"hermitian"`.
+    """
+    # Where the semicircle of the eigenvalues ends that random measurements add.
+    edge = math.sqrt((4 if kind == "hermitian" else 2) * n / fitted)
+    lowest, highest = values.min(-1), values.max(-1)
+    if np.any((-lowest > 1.3 * edge) & (-lowest > 0.4 * highest)):
+        remedy = " Pass kind='indefinite'." if kind == "psd" else ""
+        warnings.warn(
+            "X seems to have negative eigenvalues, which a positive semidefinite X "
+            f"cannot fit: the spectral start saw {lowest.min():.2f} beside "
+            f"{highest.max():.2f}.{remedy}",
+            stacklevel=3,
+        )

@@ -1,0 +1,175 @@
+"""How factors make a matrix, for iterations that know of one array of factors alone.
+
+The array `z` holds `U` for `X = U U^T` and `[U; V]`, one above the other, for
+`X = U V^T`. Values are those of the operator over its scale, so that measurements keep
+lengths on average.
+"""
+
+from keras import ops
+
+from zoo.layers.sensing.pauli import to_complex, to_stacked
+
+KINDS = ("psd", "hermitian", "general", "indefinite")
+
+
+def make_form(operator, kind, scale, signs=None):
+    """Returns the form of `kind`, one of `KINDS`."""
+    if kind == "general":
+        return Product(operator, scale)
+    if kind == "hermitian":
+        return Hermitian(operator, scale)
+    return Symmetric(operator, scale, signs)
+
+
+class Symmetric:
+    """`X = U U^T`, or `U diag(signs) U^T`, with an operator that is symmetric."""
+
+    # The gradient of `|A(X) - y|^2 / 2` over what `pull` returns.
+    gradient_factor = 2.0
+
+    def __init__(self, operator, scale, signs=None):
+        self.operator = operator
+        self.scale = scale
+        self.signs = None if signs is None else signs[..., None, :]
+
+    def halves(self, z):
+        return (z,)
+
+    def lift(self, z):
+        return (self.operator.lift(z),)
+
+    def value(self, lifted):
+        (w,) = lifted
+        return self.operator.combine(self._signed(w), w) / self.scale
+
+    def pair(self, lifted, steps):
+        (w,), (d,) = lifted, steps
+        right = () if self.signs is None else (self._signed(w), self._signed(d))
+        first, second = self.operator.combine_pair(w, d, *right)
+        return first / self.scale, second / self.scale
+
+    def pull(self, e, lifted):
+        (w,) = lifted
+        return self._signed(self.operator.pull(e / self.scale, w))
+
+    def precondition(self, z, g, damping):
+        """Returns `g (U^T U + damping)^-1`."""
+        return _solve_right(g, gram(z), damping)
+
+    def product(self, basis, values, x):
+        """Returns `B diag(values) B^T x`."""
+        return ops.matmul(basis * values[..., None, :], ops.matmul(_t(basis), x))
+
+    def balance(self, z):
+        return ops.zeros_like(z)
+
+    def factors(self, z):
+        """Returns the pair of factors of `X = left right^T`."""
+        return z, self._signed(z)
+
+    def _signed(self, w):
+        return w if self.signs is None else w * self.signs
+
+
+class Hermitian(Symmetric):
+    """`X = U U^H` with `U` given as its real above its imaginary part."""
+
+    def precondition(self, z, g, damping):
+        if z.shape[-1] == 1:
+            return super().precondition(z, g, damping)
+        # Rows [Re, Im] times [[Re H, Im H], [-Im H, Re H]] are those of a product.
+        re, im = ops.split(z, 2, axis=-2)
+        h_re = gram(re) + gram(im)
+        h_im = ops.matmul(_t(re), im) - ops.matmul(_t(im), re)
+        h = ops.concatenate(
+            [
+                ops.concatenate([h_re, h_im], axis=-1),
+                ops.concatenate([-h_im, h_re], axis=-1),
+            ],
+            axis=-2,
+        )
+        rows = ops.concatenate(ops.split(g, 2, axis=-2), axis=-1)
+        rows = _solve_right(rows, h, damping)
+        return ops.concatenate(ops.split(rows, 2, axis=-1), axis=-2)
+
+    def factors(self, z):
+        z = to_complex(z)
+        return z, ops.conj(z)
+
+    def product(self, basis, values, x):
+        basis, x = to_complex(basis), to_complex(x)
+        small = ops.matmul(ops.conj(_t(basis)), x)
+        values = ops.cast(values, small.dtype)
+        return to_stacked(ops.matmul(basis * values[..., None, :], small))
+
+
+class Product:
+    """`X = U V^T`, of any shape."""
+
+    gradient_factor = 1.0
+
+    def __init__(self, operator, scale):
+        self.operator = operator
+        self.scale = scale
+
+    def halves(self, z):
+        return ops.split(z, [self.operator.shape[0]], axis=-2)
+
+    def lift(self, z):
+        u, v = self.halves(z)
+        return self.operator.lift(u), self.operator.lift(v, "right")
+
+    def value(self, lifted):
+        return self.operator.combine(*lifted) / self.scale
+
+    def pair(self, lifted, steps):
+        (left, right), (step_left, step_right) = lifted, steps
+        first, second = self.operator.combine_pair(left, step_left, right, step_right)
+        return first / self.scale, second / self.scale
+
+    def pull(self, e, lifted):
+        left, right = lifted
+        e = e / self.scale
+        return ops.concatenate(
+            [self.operator.pull(e, right), self.operator.pull_left(e, left)], axis=-2
+        )
+
+    def precondition(self, z, g, damping):
+        """Returns `G V (V^T V + damping)^-1` above `G^T U (U^T U + damping)^-1`."""
+        (u, v), (g_u, g_v) = self.halves(z), self.halves(g)
+        return ops.concatenate(
+            [_solve_right(g_u, gram(v), damping), _solve_right(g_v, gram(u), damping)],
+            axis=-2,
+        )
+
+    def balance(self, z):
+        """Returns the gradient of `|U^T U - V^T V|_F^2 / 4`."""
+        u, v = self.halves(z)
+        difference = gram(u) - gram(v)
+        return ops.concatenate(
+            [ops.matmul(u, difference), -ops.matmul(v, difference)], axis=-2
+        )
+
+    def factors(self, z):
+        return tuple(self.halves(z))
+
+
+def gram(z):
+    return ops.matmul(_t(z), z)
+
+
+def _t(x):
+    return ops.swapaxes(x, -1, -2)
+
+
+def _solve_right(g, h, damping):
+    """Returns `g (h + damping)^-1`; where that has no finite entries, `g` itself."""
+    size = h.shape[-1]
+    trace = ops.trace(h, axis1=-2, axis2=-1)
+    # Far below the rounding of `h`, yet enough for columns that are zero.
+    damping = damping + 1e-12 * trace + 1e-30
+    h = h + damping[..., None, None] * ops.eye(size, dtype=h.dtype)
+    # The factorisation raises for what is not finite, in all problems of a batch.
+    finite = ops.isfinite(trace)[..., None, None]
+    h = ops.where(finite, h, ops.eye(size, dtype=h.dtype))
+    return ops.matmul(g, ops.linalg.inv(h))

@@ -1,0 +1,136 @@
+"""The loop of all methods, in one compiled graph, for a batch of problems at once."""
+
+import math
+
+from keras import ops
+
+# Up to this many entries `X` is formed to measure its distance from the truth.
+LARGEST_FORMED = 2**18
+RUNNING, CONVERGED, STALLED, DIVERGED = range(4)
+REASONS = {
+    RUNNING: "max_iterations",
+    CONVERGED: "converged",
+    STALLED: "stalled",
+    DIVERGED: "diverged",
+}
+
+
+def iterate(start, step, factors, z, y, weights, truth, limits, max_iterations):
+    """Iterates each problem until it is solved, stands still, or is no longer finite.
+
+    Args:
+        start: function from factors to the state of a method.
+        step: function from a state and the count of steps to the next state.
+        factors: function from `z` of a state to the left and the right factor.
+        z: first factors.
+        y: measured values, of length 1 or nearly so.
+        weights: 0 where a measurement is held out, else 1; or `None`.
+        truth: pair of factors of the true matrix, or `None`.
+        limits: the residual that solves a problem, and the change that is none.
+        max_iterations: int.
+
+    Returns:
+        The last `z`, or that of the least held-out error; the history, `[quantities,
+        max_iterations + 1, ...]`; the number of steps; and the reason of the stop.
+    """
+    batch = len(y.shape) > 1
+    state = start(z)
+    seen = look(state, factors, y, weights, truth)
+    count_shape = (max_iterations + 1,) + (1,) * len(seen.shape[1:])
+    rows = ops.reshape(ops.arange(max_iterations + 1), count_shape)
+    history = ops.where(rows == 0, seen[:, None], math.nan)
+    reason = verdict(seen[0], ops.ones_like(seen[0]), limits)
+    best = (state["z"], seen[1]) if weights is not None else ()
+    steps = ops.zeros_like(reason)
+
+    def going(count, state, history, reason, steps, best):
+        return ops.any(reason == RUNNING)
+
+    def body(count, state, history, reason, steps, best):
+        new = step(state, count)
+        change = _norm(new["e"] - state["e"]) / _norm(new["e"] + y)
+        seen = look(new, factors, y, weights, truth)
+        alive = reason == RUNNING
+        reason = ops.where(alive, verdict(seen[0], change, limits), reason)
+        # What is no longer finite is not taken, and what has stopped stays.
+        taken = alive & (reason != DIVERGED)
+        if batch:
+            state = select(taken, new, state)
+        else:
+            state = {**new, "z": ops.where(taken, new["z"], state["z"])}
+        seen = ops.where(alive, seen, math.nan)
+        history = ops.where(rows == count + 1, seen[:, None], history)
+        if best:
+            better = seen[1] < best[1]
+            best = select(better, (state["z"], seen[1]), best)
+        steps = steps + ops.cast(alive, steps.dtype)
+        return count + 1, state, history, reason, steps, best
+
+    _, state, history, reason, steps, best = ops.while_loop(
+        going,
+        body,
+        (0, state, history, reason, steps, best),
+        maximum_iterations=max_iterations,
+    )
+    return best[0] if best else state["z"], history, steps, reason
+
+
+def look(state, factors, y, weights, truth):
+    """Measures a state: residual, held-out error, distance from the truth."""
+    e = state["e"]
+    if weights is None:
+        seen = [_norm(e) / _norm(y)]
+    else:
+        seen = [
+            _norm(e * kept) / _norm(y * kept) for kept in (weights, 1.0 - weights)
+        ]
+    if truth is not None:
+        seen.append(relative_error(factors(state["z"]), truth))
+    return ops.stack(seen)
+
+
+def verdict(residual, change, limits):
+    """Returns why a problem stops, or that it goes on."""
+    reason = ops.where(change < limits[1], STALLED, RUNNING)
+    reason = ops.where(residual <= limits[0], CONVERGED, reason)
+    finite = ops.isfinite(residual) & ops.isfinite(change)
+    return ops.where(finite, reason, DIVERGED)
+
+
+def relative_error(factors, truth):
+    """Returns `|X - X*|_F / |X*|_F` of two pairs of factors."""
+    (u, v), (u_true, v_true) = factors, truth
+    if u.shape[-2] * v.shape[-2] <= LARGEST_FORMED:
+        x = ops.matmul(u, ops.swapaxes(v, -1, -2))
+        x_true = ops.matmul(u_true, ops.swapaxes(v_true, -1, -2))
+        return _size(x - x_true) / _size(x_true)
+    # The same within the span of the factors, which rounds no more than these.
+    rank = u.shape[-1]
+    left, right = (
+        ops.linalg.qr(ops.concatenate(pair, axis=-1), mode="r")
+        for pair in ((u, u_true), (v, v_true))
+    )
+    x, x_true = (
+        ops.matmul(left[..., part], ops.swapaxes(right[..., part], -1, -2))
+        for part in (slice(rank), slice(rank, None))
+    )
+    return _size(x - x_true) / _size(x_true)
+
+
+def select(condition, new, old):
+    """Takes the arrays of `new` in problems where `condition` holds, else of `old`."""
+    if isinstance(new, dict):
+        return {name: select(condition, new[name], old[name]) for name in new}
+    if isinstance(new, tuple):
+        return tuple(map(select, (condition,) * len(new), new, old))
+    shape = (*condition.shape, *(1,) * (len(new.shape) - len(condition.shape)))
+    return ops.where(ops.reshape(condition, shape), new, old)
+
+
+def _norm(x):
+    return ops.sqrt(ops.sum(x * x, axis=-1))
+
+
+def _size(x):
+    squares = ops.square(ops.abs(x))
+    return ops.sqrt(ops.sum(squares, axis=(-2, -1)))

@@ -1,0 +1,229 @@
+"""Recovers a matrix of low rank from linear measurements: one call for all methods."""
+
+import numpy as np
+
+from zoo import _backend
+from zoo.solvers.matrix_sensing import checks
+from zoo.solvers.matrix_sensing.graph import NUMBERS, Structure, run
+from zoo.solvers.matrix_sensing.result import make_result
+from zoo.solvers.matrix_sensing.starts import OVERSAMPLING
+
+
+def solve(
+    operator,
+    y,
+    rank,
+    method="cg",
+    *,
+    kind=None,
+    start="spectral",
+    gain=1e-2,
+    max_iterations=1000,
+    tolerance=1e-6,
+    min_change=1e-7,
+    holdout=0.0,
+    truth=None,
+    overparameterized=False,
+    seed=0,
+    **options,
+):
+    """Recovers `X` of low rank from measurements `y_i = <A_i, X>`, plus noise.
+
+    `min |A(X) - y|^2 / 2` over `X` of rank `rank`, by one of
+
+    | `method` | step | options |
+    |---|---|---|
+    | `"cg"` | preconditioned conjugate gradients, exact line search | `damping=0.01` |
+    | `"fgd"` | `U <- U - eta G U`, `G = A^T(A(U U^T) - y)` | `learning_rate="auto"`, `step_constant=0.25`, `balance=0.0` |
+    | `"fgd_momentum"` | `U <- Z - eta G Z`, `Z <- U + mu (U - U_last)` | those, `momentum=0.5`, `restart=True` |
+    | `"scaled_gd"` | `U <- U - eta G U (U^T U)^-1` | `learning_rate=0.5`, `damping=0.01` |
+    | `"iht"` | `X <- P_rank(X - eta G)` | `learning_rate=0.5` |
+    | `"nuclear"` | accelerated projection on `\\|X\\|_* <= radius` | `radius` |
+
+    `G` is not formed, nor is `X`, but by `"nuclear"`. For `X = U V^T` a step of `U`
+    takes `G V`, of `V` `G^T U`. The whole loop runs in one compiled graph, which is kept
+    for the next problem of the same shape; the problems of a batch share it, and with
+    it each pass over the measurements.
+
+    Rates and `gain` are those of a problem scaled to `|X|_F = 1` and
+    `|A(X)| = |X|_F` on average, which is what the iterations see whatever the scale of
+    the operator and of `y`. `"auto"` is the rule of Bhojanapalli et al., `step_constant
+    / (|X_0|_2 + |G_0|_2)`; their proof takes 1/16. `balance` is the `lambda` of
+    `lambda |U^T U - V^T V|_F^2`. `damping`, times `|A(X) - y|`, is added to the diagonal
+    of `U^T U`. `restart` drops the momentum where it points uphill.
+
+    Args:
+        operator: a `zoo.layers.sensing.SensingOperator`.
+        y: `[..., m]`, measured values, real and finite.
+        rank: int, or an int array of the batch's shape for factors of different ranks.
+        method: str, see above. Defaults to `"cg"`.
+        kind: `"psd"` for `X = U U^T`, `"hermitian"` for `X = U U^H`, `"general"` for
+            `X = U V^T`, or `"indefinite"` for `X = U diag(s) U^T` with signs `s`.
+            Defaults to `"psd"` for an operator that is symmetric, `"hermitian"` for one
+            that is Hermitian, else `"general"`.
+        start: `"spectral"`, the dominant part of `A^T(y)` by subspace iteration;
+            `"orthogonal"`, random orthonormal columns times `gain`; `"svp"`, five
+            steps of hard thresholding; or the factors, in the form of `truth`.
+            `"iht"` starts at `X = 0`. Defaults to `"spectral"`.
+        gain: float > 0, of the orthogonal start. Defaults to 0.01.
+        max_iterations: int >= 1. Defaults to 1000.
+        tolerance: float >= 0, the relative residual to stop at. Defaults to 1e-6.
+        min_change: float >= 0, the relative change of the measurements to stop at.
+            Defaults to 1e-7.
+        holdout: float, the share of measurements that is not fitted but watched: the
+            factors of the least error on them are returned. Defaults to 0.0.
+        truth: factors of the true `X`, whose distance the history then holds: `U`, for
+            a Hermitian `X` complex or `[Re U; Im U]`, and otherwise the pair of
+            factors. Defaults to `None`.
+        overparameterized: bool, whether `rank` is above that of `X` on purpose: then
+            it may have more degrees of freedom than there are measurements. Defaults to
+            `False`.
+        seed: int, of what is random. Defaults to 0.
+        **options: of the method, see above.
+
+    Returns:
+        A `SensingResult`.
+
+    Raises:
+        ValueError: an argument is not as above, `y` has the wrong shape, is complex or
+            not finite, or there are fewer measurements than degrees of freedom.
+
+    Warns:
+        UserWarning: there are fewer than three times as many measurements as degrees of
+            freedom, or as many as least squares needs; or the data of a `"psd"` or
+            `"hermitian"` kind look as if `X` had negative eigenvalues.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from zoo.layers.sensing import GaussianSensing
+    >>> u = np.linalg.qr(np.random.default_rng(0).normal(size=(64, 2)))[0]
+    >>> operator = GaussianSensing((64, 64), 640, symmetric=True)
+    >>> result = solve(operator, np.asarray(operator(u)), rank=2)
+    >>> result.stop_reason
+    'converged'
+    >>> bool(np.allclose(result.to_dense(), u @ u.T, atol=1e-5))
+    True
+
+    Reference:
+
+    - Bhojanapalli et al., 2016, "Dropping Convexity for Faster Semi-definite
+      Optimization", [arXiv:1509.03917](https://arxiv.org/abs/1509.03917)
+    - Ajayi et al., 2018, "Provably convergent acceleration in factored gradient descent
+      with applications in matrix sensing",
+      [arXiv:1806.00534](https://arxiv.org/abs/1806.00534)
+    - Tong et al., 2021, "Accelerating Ill-Conditioned Low-Rank Matrix Estimation via
+      Scaled Gradient Descent", [arXiv:2005.08898](https://arxiv.org/abs/2005.08898)
+    - Zhang et al., 2021, "Preconditioned Gradient Descent for Over-Parameterized
+      Nonconvex Matrix Factorization",
+      [arXiv:2504.09708](https://arxiv.org/abs/2504.09708)
+    - Jain et al., 2010, "Guaranteed Rank Minimization via Singular Value Projection",
+      [arXiv:0909.5457](https://arxiv.org/abs/0909.5457)
+    """
+    y = checks.check_measurements(operator, y)
+    kind = checks.check_kind(operator, kind, method, start)
+    ranks = checks.check_rank(operator, rank, y)
+    options = checks.check_options(method, options)
+    checks.check_limits(gain, max_iterations, tolerance, min_change, holdout)
+    generator = np.random.default_rng(seed)
+    batch, m = y.shape[:-1], operator.num_measurements
+    weights = hold_out(generator, m, holdout)
+    fitted = m if weights is None else int(weights.sum())
+    checks.check_enough(operator, ranks, kind, fitted, overparameterized)
+
+    # The graph sees problems of one size: |y| and, on average, |X|_F are 1.
+    scale = operator.scale * (fitted / m) ** 0.5
+    y = np.asarray(operator.center(y))
+    norm = np.linalg.norm(y if weights is None else y * weights, axis=-1) / scale
+    roots = np.sqrt(norm)[..., None, None]
+    pairs = {
+        name: None
+        if factors is None or isinstance(factors, str)
+        else tuple(one / roots for one in read_pair(operator, name, factors, kind))
+        for name, factors in (("start", start), ("truth", truth))
+    }
+    auto = options.get("learning_rate") == "auto"
+    numbers = {
+        **options,
+        **({"learning_rate": 1.0} if auto else {}),
+        **{"tolerance": tolerance, "min_change": min_change, "gain": gain},
+        "radius": options.get("radius", 1.0) / norm,
+    }
+    width = int(ranks.max())
+    rows = sum(operator.factor_rows) if kind == "general" else operator.factor_rows[0]
+    more = min(width + OVERSAMPLING, *operator.shape)
+    columns = np.arange(width) < ranks[..., None, None] if ranks.ndim else None
+    structure = Structure(
+        method=method,
+        kind=kind,
+        rank=width,
+        start=start if isinstance(start, str) else "given",
+        max_iterations=max_iterations,
+        auto=auto,
+        balance=bool(options.get("balance")),
+        momentum=bool(options.get("momentum")),
+        restart=bool(options.get("restart")),
+    )
+    arrays = (
+        y / (norm * scale)[..., None],
+        scale,
+        np.stack([np.broadcast_to(numbers.get(one, 0.0), batch) for one in NUMBERS]),
+        generator.normal(size=(*batch, rows, more)),
+        columns,
+        weights,
+        pairs["start"],
+        pairs["truth"],
+    )
+    outputs = _backend.call_compiled(run, operator, structure, *arrays)
+    left, right, history, steps, reasons, spectrum = outputs
+    if kind in ("psd", "hermitian") and structure.start == "spectral":
+        checks.warn_of_negative_part(spectrum, operator.shape[0], fitted, kind)
+    if method == "nuclear":
+        left, right = split(left, kind)
+    names = ["residual", *["holdout"][: weights is not None]]
+    names += ["error"][: truth is not None]
+    left, right = left * roots, right * roots
+    return make_result(left, right, kind, method, history, names, steps, reasons)
+
+
+def hold_out(generator, m, share):
+    """Returns weights of measurements, 0 for a random share of them; `None` for none."""
+    if not share:
+        return None
+    weights = np.ones(m)
+    weights[generator.permutation(m)[: max(1, round(share * m))]] = 0.0
+    return weights
+
+
+def read_pair(operator, name, factors, kind):
+    """Returns the left and right factors that a user gave, in the form of the graph."""
+    if kind in ("general", "indefinite"):
+        if not isinstance(factors, (tuple, list)) or len(factors) != 2:
+            raise ValueError(
+                f"`{name}` must be the pair of factors of X for kind={kind!r}. "
+                f"Received: {name} of type {type(factors).__name__}"
+            )
+        left, right = map(np.asarray, factors)
+    else:
+        left = np.asarray(factors)
+        if np.iscomplexobj(left):
+            left = np.concatenate([left.real, left.imag], axis=-2)
+        right = left
+    for one, rows in zip((left, right), operator.factor_rows, strict=True):
+        if one.ndim < 2 or one.shape[-2] != rows:
+            raise ValueError(
+                f"`{name}` must have factors of {operator.shape} rows. "
+                f"Received: {name} with a factor of shape {one.shape}"
+            )
+    return left, right
+
+
+def split(x, kind):
+    """Returns factors of all columns of a matrix `X` that is given whole."""
+    if kind == "psd":
+        values, vectors = np.linalg.eigh(x)
+        left = vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]
+        return left, left
+    u, values, v = np.linalg.svd(x, full_matrices=False)
+    roots = np.sqrt(values)[..., None, :]
+    return u * roots, np.swapaxes(v, -1, -2) * roots
