@@ -31,6 +31,7 @@ benchmark: $(INSTALLED)
 	$(VENV)/bin/python benchmarks/ghost_batch_norm.py
 	$(VENV)/bin/python benchmarks/losses.py
 	$(VENV)/bin/python benchmarks/games.py
+	$(VENV)/bin/python benchmarks/matrix_sensing.py
 
 $(INSTALLED): setup.py
 	$(PYTHON) -m venv $(VENV)

@@ -324,8 +324,9 @@ def _check_signs(signs, rank, kind):
     if signs is None:
         half = (rank + 1) // 2
         return (1,) * half + (-1,) * (rank - half)
-    if len(signs) != rank or not all(sign in (1, -1) for sign in signs):
+    values = np.ravel(signs).tolist()
+    if len(values) != rank or not set(values) <= {1, -1}:
         raise ValueError(
             f"`signs` must be {rank} values of 1 or -1. Received: signs={signs}"
         )
-    return tuple(map(int, signs))
+    return tuple(map(int, values))

@@ -159,7 +159,7 @@ class FactoredGradientDescent(keras.optimizers.Optimizer):
             raise ValueError(
                 f"`balance` needs `left_rows`. Received: balance={balance}"
             )
-        if left_rows is not None and (not isinstance(left_rows, int) or left_rows < 1):
+        if left_rows is not None and (type(left_rows) is not int or left_rows < 1):
             raise ValueError(
                 "`left_rows` must be None or an int from 1 up. "
                 f"Received: left_rows={left_rows!r}"
@@ -190,31 +190,33 @@ class FactoredGradientDescent(keras.optimizers.Optimizer):
                 self.add_variable(
                     (),
                     keras.initializers.Constant(math.inf),
-                    variable.dtype,
+                    at_least_float32(variable.dtype),
                     name="rate",
                 )
                 for variable in variables
             ]
 
     def update_step(self, gradient, variable, learning_rate):
-        gradient = dense(gradient, variable)
+        dtype = at_least_float32(variable.dtype)
+        gradient = ops.cast(dense(gradient, variable), dtype)
+        factor = ops.cast(variable, dtype)
         index = self._get_variable_index(variable)
-        factor = ops.convert_to_tensor(variable)
-        rate = ops.cast(learning_rate, factor.dtype)
         if self.balance:
             gradient += self.balance * balance_gradient(*self._parts(factor))
+        rate = ops.cast(learning_rate, dtype)
         if self.auto:
-            rate *= ops.cast(self._auto_rate(gradient, factor, index), factor.dtype)
+            rate *= self._auto_rate(gradient, factor, index)
         direction = gradient
         if self.preconditioner is not None:
-            direction = ops.cast(self._precondition(gradient, factor), factor.dtype)
+            direction = self._precondition(gradient, factor)
         step = direction * rate
         if self.momentum:
-            velocity = self.velocities[index] * self.momentum - step
+            slot = self.velocities[index]
+            velocity = ops.cast(slot, dtype) * self.momentum - step
             if self.restart:
                 uphill = ops.sum(gradient * velocity) > 0
                 velocity = ops.where(uphill, ops.zeros_like(velocity), velocity)
-            self.assign(self.velocities[index], velocity)
+            self.assign(slot, velocity)
             factor = factor + (velocity * self.momentum - step)
         else:
             factor = factor - step
@@ -223,6 +225,11 @@ class FactoredGradientDescent(keras.optimizers.Optimizer):
             factor = shortened(factor, limit)
         self.assign(variable, factor)
 
+    @property
+    def _share(self):
+        """What multiplies `eta` to give a learning rate."""
+        return 0.5 if self.left_rows is None else 1.0
+
     def _parts(self, factor):
         """`U` and `V` of a stack, or `U` alone: each one's partner is that reversed."""
         if self.left_rows is None:
@@ -230,25 +237,21 @@ class FactoredGradientDescent(keras.optimizers.Optimizer):
         return factor[: self.left_rows], factor[self.left_rows :]
 
     def _auto_rate(self, gradient, factor, index):
-        """What multiplies the gradient: `eta`, or half of it for `U U^T`."""
-        half = 0.5 if self.left_rows is None else 1.0
+        """`eta`, as a learning rate."""
         if self.preconditioner is not None:
-            return half * 2 * self.step_constant / self.smoothness
-        size = squared_norm(factor)
-        if self.left_rows is not None:
-            size = size / 2
-        slope = self._slope(gradient, factor)
-        rate = half * self.step_constant / (self.smoothness * size + slope + SMALLEST)
+            return self._share * 2 * self.step_constant / self.smoothness
+        size = squared_norm(factor) * (1.0 if self.left_rows is None else 0.5)
+        steepness = self.smoothness * size + self._slope(gradient, factor)
+        rate = self._share * self.step_constant / (steepness + SMALLEST)
         kept = self.measured_rates[index]
-        rate = ops.minimum(kept, ops.cast(rate, kept.dtype))
+        rate = ops.minimum(kept, rate)
         self.assign(kept, rate)
         return rate
 
     def _slope(self, gradient, factor):
         """A lower bound of `|G|_2`."""
-        half = 0.5 if self.left_rows is None else 1.0
         size = ops.maximum(squared_norm(factor), SMALLEST)
-        return half * ops.sqrt(squared_norm(gradient) / size)
+        return self._share * ops.sqrt(squared_norm(gradient) / size)
 
     def _precondition(self, gradient, factor):
         shift = 0.0
@@ -292,9 +295,13 @@ class FactoredGradientDescent(keras.optimizers.Optimizer):
         return config
 
 
+def at_least_float32(dtype):
+    """Returns the dtype that steps are computed in."""
+    return keras.backend.result_type(dtype, "float32")
+
+
 def gram(factor):
-    """`U^T U`, in float32 at least."""
-    factor = ops.cast(factor, keras.backend.result_type(factor.dtype, "float32"))
+    """`U^T U`."""
     return ops.matmul(ops.transpose(factor), factor)
 
 
@@ -305,22 +312,19 @@ def squared_norm(factor):
 
 def over_gram(slopes, factor, shift):
     """`G (U^T U + shift)^-1`, with a shift of rounding size at least."""
-    squares = gram(factor)
-    spacing = {"float64": 2.0**-52}.get(squares.dtype, 2.0**-23)
+    squares, rank = gram(factor), factor.shape[1]
+    double = keras.backend.standardize_dtype(squares.dtype) == "float64"
     # Columns that are equal, or zero, must not end in NaN.
-    trace = ops.trace(squares)
-    shift = ops.maximum(shift, squares.shape[0] * spacing * trace) + SMALLEST
-    root = ops.cholesky(
-        squares + shift * ops.eye(squares.shape[0], dtype=squares.dtype)
-    )
-    slopes = ops.transpose(ops.cast(slopes, squares.dtype))
-    half = ops.solve_triangular(root, slopes, lower=True)
+    least = rank * (2.0**-52 if double else 2.0**-23) * ops.trace(squares) + SMALLEST
+    shift = ops.maximum(shift, least)
+    root = ops.cholesky(squares + shift * ops.eye(rank, dtype=squares.dtype))
+    half = ops.solve_triangular(root, ops.transpose(slopes), lower=True)
     return ops.transpose(ops.solve_triangular(ops.transpose(root), half, lower=False))
 
 
 def balance_gradient(u, v):
     """The gradient of `|U^T U - V^T V|_F^2`, stacked."""
-    difference = ops.matmul(ops.transpose(u), u) - ops.matmul(ops.transpose(v), v)
+    difference = gram(u) - gram(v)
     return 4 * ops.concatenate(
         [ops.matmul(u, difference), -ops.matmul(v, difference)], axis=0
     )

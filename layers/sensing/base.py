@@ -170,7 +170,7 @@ class SensingOperator(keras.layers.Layer):
         return self.adjoint_matmul(self(u, v), omega)
 
     def dense(self):
-        """Returns the matrices `A_i`, a NumPy array `[m, n1, n2]`, complex if Hermitian.
+        """Returns the `A_i`, a NumPy array `[m, n1, n2]`, complex if Hermitian.
 
         Raises:
             ValueError: a side is longer than 512.

@@ -165,6 +165,10 @@ class _RandomSensing(DenseSensing):
         generator = np.random.default_rng(seed)
         self._store(self._draw(generator, (num_measurements, *self.shape)))
 
+    @property
+    def scale(self):
+        return 1.0
+
     def get_config(self):
         return {**super().get_config(), "seed": self.seed}
 

@@ -18,6 +18,9 @@ class EntrySensing(RankOneOperator):
     of the values. A low-rank `X` is found from few of its entries only if no entry is
     much larger than all others, and only where each row and column has a sample.
 
+    `scale` is `sqrt(m / (n1 n2))`. With `symmetric=True` it is that of symmetric `X`,
+    `sqrt((m + d) / (n (n + 1)))` with `d` of the entries on the diagonal.
+
     Args:
         rows: `[m]`, ints, from 0.
         columns: `[m]`, ints, from 0.
@@ -37,9 +40,6 @@ class EntrySensing(RankOneOperator):
     Raises:
         ValueError: `rows` and `columns` are not ints, not equally many, or not in
             `shape`; or an entry is given twice.
-
-    `scale` is `sqrt(m / (n1 n2))`. With `symmetric=True` it is that of symmetric `X`,
-    `sqrt((m + d) / (n (n + 1)))` with `d` of the entries on the diagonal.
 
     Example:
 

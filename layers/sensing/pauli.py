@@ -10,9 +10,9 @@ from zoo.layers.cosine_dense import check_count
 from zoo.layers.sensing.base import SensingOperator
 
 LARGEST_NUM_QUBITS = 16
-# Numbers in the table that one step of `combine` and of `pull` makes: 1 MB in float32,
+# Numbers in the table that one step of `combine` and of `pull` makes: 2 MB in float32,
 # which caches hold.
-TABLE_SIZE = 2**18
+TABLE_SIZE = 2**19
 
 # A string's letter by its bit of `x` and twice that of `z`.
 LETTERS = "IXZY"
@@ -32,10 +32,10 @@ class PauliSensing(SensingOperator):
 
     `tr(P rho) = i^|x & z| sum_k (-1)^|z & k| rho[k, k ^ x]`
 
-    Two masks an operator of `d^2` entries is all that is stored, and neither `rho` nor
-    a string's matrix is formed. The high bits of `k` are left to the sum of each
-    string; the sums over the low bits, which many strings share, are matrix products.
-    In all that is a few times `d^2` operations, times `2^5` or so.
+    Two masks a string is all that is stored, and nothing of the size of `rho` is
+    formed. Sums over the low bits of `k`, which strings share, are matrix products:
+    `256 d^2` operations a column for `m` of about `8 d`. Each string then sums over the
+    high bits alone.
 
     A complex factor of `d` rows is given as a real one of `2 d`, see `to_stacked`.
     Two different factors measure `Re tr(P_i U V^H)`.
@@ -61,10 +61,10 @@ class PauliSensing(SensingOperator):
     Example:
 
     >>> import numpy as np
-    >>> operator = PauliSensing(["ZI", "XX", "YY", "XZ"])
-    >>> bell = np.array([[1], [0], [0], [1]]) / np.sqrt(2)  # (|00> + |11>) / sqrt(2)
-    >>> np.round(operator(to_stacked(bell)), 4) + 0.0
-    array([ 0.,  1., -1.,  0.], dtype=float32)
+    >>> operator = PauliSensing(["ZZ", "XY", "YX", "XX"])
+    >>> bell = np.array([[1], [0], [0], [1j]]) / np.sqrt(2)  # (|00> + i|11>) / sqrt(2)
+    >>> [round(float(y), 4) for y in operator(to_stacked(bell))]
+    [1.0, 1.0, 1.0, 0.0]
 
     Reference:
 
@@ -78,8 +78,8 @@ class PauliSensing(SensingOperator):
         self.num_qubits = num_qubits
         self.x_masks = self.add_data("x_masks", x.astype("int32"))
         self.z_masks = self.add_data("z_masks", z.astype("int32"))
-        # A product of matrices makes `8 d^2` numbers a low index and rank, and a string
-        # gathers one a high index, which takes as long as 160 of the former.
+        # Matrix products take `8 d^2` operations a low index and column. A string
+        # gathers a number a high index, which is as slow as some 1,350 of them.
         size = self.shape[0]
         bits = round(math.log2(13 * math.sqrt(len(x) / size)))
         self._low = 2 ** min(max(bits, 0), num_qubits)
@@ -107,8 +107,9 @@ class PauliSensing(SensingOperator):
         Example:
 
         >>> PauliSensing.random(num_qubits=8, num_measurements=3).strings
+        ['XIXIZZYY', 'YZIZZIYI', 'YYIXXIIX']
         """
-        count = 4 ** _check_num_qubits(num_qubits) - 1
+        count = 4 ** check_num_qubits(num_qubits) - 1
         if check_count("num_measurements", num_measurements) > count:
             raise ValueError(
                 f"`num_measurements` must be {count} at most: so many strings of "
@@ -147,15 +148,13 @@ class PauliSensing(SensingOperator):
         shifted, signed = self._shift(right), self._sign(left)
         address, row = self._locate()
 
-        def add(step, y):
+        def partial_sums(step):
             table = ops.matmul(shifted, ops.take(signed, step, axis=-3))
             table = ops.reshape(table, (*ops.shape(table)[:-2], -1))
             places, signs = self._gather(address, row, step, table.dtype)
-            values = ops.take(table, places, axis=-1)
-            return y + ops.sum(values * signs, axis=-2)
+            return ops.sum(ops.take(table, places, axis=-1) * signs, axis=-2)
 
-        steps, first = self._high // self._step, add(0, 0)
-        return first if steps == 1 else ops.fori_loop(1, steps, add, first)
+        return ops.sum(self._for_each_step(partial_sums), axis=0)
 
     def pull(self, e, right):
         e = self.to_float(e)
@@ -166,7 +165,7 @@ class PauliSensing(SensingOperator):
         sizes = (2, self._low, ops.shape(right)[-1], 2, self._step, self._low)
         hadamard = ops.cast(_hadamard(self._low), e.dtype)[:, None, None, None]
 
-        def pull_step(step):
+        def partial_pull(step):
             places, signs = self._gather(address, row, step, e.dtype)
             values = signs[..., None] * e
             table = ops.segment_sum(
@@ -179,10 +178,7 @@ class PauliSensing(SensingOperator):
             table = ops.reshape(table, (*ops.shape(table)[:-2], *sizes))
             return ops.sum(table * hadamard, axis=-1)
 
-        steps = self._high // self._step
-        parts = (
-            pull_step(0)[None] if steps == 1 else ops.map(pull_step, np.arange(steps))
-        )
+        parts = self._for_each_step(partial_pull)
         # [step, ..., plane, low, rank, parity, in step]
         b = len(parts.shape) - 5
         order = (b + 3, b, 0, b + 4, b + 1, b + 2)
@@ -190,8 +186,14 @@ class PauliSensing(SensingOperator):
         parts = ops.reshape(parts, (*ops.shape(parts)[:-5], *ops.shape(right)[-2:]))
         return parts[..., 0, :, :] - _times_i(parts[..., 1, :, :])
 
+    def _for_each_step(self, function):
+        """Returns `function(step)` of all steps, stacked."""
+        steps = np.arange(self._high // self._step)
+        # Of Keras's loops, the one with a gradient on all backends and under XLA.
+        return function(0)[None] if len(steps) == 1 else ops.map(function, steps)
+
     def _shift(self, factor):
-        """Rows of numbers at `k ^ low` for all `low`: `[..., k, (plane, low, rank)]`."""
+        """The numbers at `k ^ low` for all `low`: `[..., k, (plane, low, rank)]`."""
         size = self.shape[0]
         k, plane, low = np.ogrid[:size, :2, : self._low]
         rows = ops.take(factor, (plane * size + (k ^ low)).reshape(size, -1), axis=-2)
@@ -272,7 +274,10 @@ def to_complex(factor):
            [3.+0.j]])
     """
     real, imaginary = ops.split(factor, 2, axis=-2)
-    return ops.view_as_complex(ops.stack([real, imaginary], axis=-1))
+    # `ops.view_as_complex` knows complex64 alone.
+    double = keras.backend.standardize_dtype(real.dtype) == "float64"
+    dtype = "complex128" if double else "complex64"
+    return ops.cast(real, dtype) + 1j * ops.cast(imaginary, dtype)
 
 
 def _times_i(factor):
@@ -297,7 +302,8 @@ def _count_bits(size):
     return counts
 
 
-def _check_num_qubits(num_qubits):
+def check_num_qubits(num_qubits):
+    """Returns `num_qubits`, an int from 1 to 16."""
     if check_count("num_qubits", num_qubits) > LARGEST_NUM_QUBITS:
         raise ValueError(
             f"`num_qubits` must be {LARGEST_NUM_QUBITS} at most. "
@@ -308,7 +314,7 @@ def _check_num_qubits(num_qubits):
 
 def _read(strings, num_qubits):
     """Returns masks `x` and `z`, int64 arrays `[m]`, and the number of qubits."""
-    if isinstance(strings, str) or len(strings) == 0:
+    if not isinstance(strings, (list, tuple, np.ndarray)) or len(strings) == 0:
         raise ValueError(
             "`strings` must be a list of strings, or a pair of masks. "
             f"Received: strings={strings!r}"
@@ -320,9 +326,9 @@ def _read(strings, num_qubits):
                 f"`num_qubits` must be the {len(strings[0])} letters of a string. "
                 f"Received: num_qubits={num_qubits}"
             )
-        num_qubits = _check_num_qubits(len(strings[0]))
+        num_qubits = check_num_qubits(len(strings[0]))
     else:
-        x, z = _check_masks(strings, _check_num_qubits(num_qubits))
+        x, z = _check_masks(strings, check_num_qubits(num_qubits))
     keys = (x << num_qubits) + z
     order = np.argsort(keys, kind="stable")
     again = order[1:][keys[order[1:]] == keys[order[:-1]]]
@@ -354,7 +360,7 @@ def _read_letters(strings):
         )
     q = len(strings[0])
     values = 1 << np.arange(q)[::-1]
-    return ((bits.reshape(-1, q) @ values) for bits in (is_x | is_y, is_z | is_y))
+    return [bits.reshape(-1, q) @ values for bits in (is_x | is_y, is_z | is_y)]
 
 
 def _check_masks(masks, num_qubits):

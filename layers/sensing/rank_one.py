@@ -103,11 +103,19 @@ class RankOneSensing(RankOneOperator):
     phase retrieval and of covariance sketches, where `y_i` is the mean square of
     samples projected on `a_i`. For Gaussian vectors of unit variance, on average,
 
-    `sum_i y_i a_i a_i^T / m = 2 X + tr(X) I`:
+    `sum_i y_i a_i a_i^T / m = 2 X + tr(X) I`,
 
-    the trace outweighs what else there is to see. `centered=True` takes it out, which
-    makes a descent converge in about half the steps: it measures by `A_i - mean_j A_j`,
-    and measured values must be centred likewise, as `operator.center(y)`.
+    which stretches the problem along the trace. `centered=True` takes the trace out:
+    it measures by `A_i - mean_j A_j`, and measured values are to be centred likewise,
+    by `center`. A descent with momentum then takes a half to two thirds of the steps.
+
+    Where all entries of an `a_i` have one magnitude, as random signs have, the diagonal
+    of `X` shows in nothing but its trace: a warning says so.
+
+    `scale` is exact if not centred. If centred, it is that of vectors of which
+    `sum_i a_i a_i^T` is a multiple of `I`,
+    `s^2 = 2 (sum_i |a_i|^4 - (sum_i |a_i|^2)^2 / (m n)) / (n (n + 1))`: about `2m` for
+    Gaussian ones.
 
     Args:
         a: `[m, n1]`, the vectors `a_i`.
@@ -128,14 +136,6 @@ class RankOneSensing(RankOneOperator):
     Raises:
         ValueError: `a` or `b` are not two axes of finite real numbers, differ in the
             first, or in the second with `symmetric=True`; or `centered=True` with `b`.
-
-    `scale` is exact for `b`. For `a a^T` it is that of random symmetric `X`,
-    `s^2 = 2 (sum_i |a_i|^4 - c) / (n (n + 1))`: `2m (n + 2) / (n + 1)` for Gaussian
-    vectors. Centred, `c = (sum_i |a_i|^2)^2 / (m n)`, and so `s^2 = 2m`, for all of
-    the mean that is a multiple of `I`; what is left of it is of order `1/m`.
-
-    Where all entries of an `a_i` have one magnitude, as random signs have, the diagonal
-    of `X` shows in nothing but its trace: a warning says so.
 
     Example:
 

@@ -22,8 +22,11 @@ class HadamardSensing(RankOneOperator):
     with `N` the power of two from `n` up, `H` Hadamard's matrix and `D1` and `D2`
     random signs on a diagonal. Two bits a row are stored instead of `n` numbers, and a
     product with all `N` rows takes two fast Hadamard transforms instead of `N n`
-    multiplications. Rows of one matrix are orthogonal. See `zoo.layers.RankOneSensing`
-    for why to centre.
+    multiplications. Rows of one matrix are orthogonal. See `RankOneSensing` for why to
+    centre.
+
+    `scale` is the average over signs, for random symmetric `X`:
+    `s^2 = 2m (n + c - 2 n / N) / (n + 1)`, with `c = 1` if centred and 2 if not.
 
     Args:
         size: int >= 1, `n`, the side of `X`.
@@ -42,9 +45,6 @@ class HadamardSensing(RankOneOperator):
 
     Raises:
         ValueError: `size` or `num_measurements` is no int from 1 up.
-
-    `scale` is the average over signs, for random symmetric `X`:
-    `s^2 = 2m (n + c - 2 n / N) / (n + 1)`, with `c = 1` if centred and 2 if not.
 
     Example:
 

@@ -50,6 +50,7 @@ class Row:
         return keras.Model(inputs, self.build(**kwargs)(inputs))
 
 
+SQUARE = {"shape": (6, 6), "rank": 3, "initializer": "orthogonal"}
 ROWS = [
     Row(zoo.layers.GhostBatchNorm, {"virtual_batch_size": 4}, (10, 3)),
     Row(zoo.layers.GhostBatchNorm, {"virtual_batch_size": None}, (10, 3)),
@@ -59,6 +60,14 @@ ROWS = [
     Row(zoo.layers.CosineDense, {"units": 4}, (10, 3)),
     Row(zoo.layers.CosineDense, {"units": 4, "sub_centers": 2}, (10, 5, 3)),
     Row(zoo.layers.CosineDense, {"units": 4, "polar": True}, (10, 3)),
+    Row(zoo.layers.LowRankMatrix, {**SQUARE, "kind": "psd"}, (10, 6)),
+    Row(zoo.layers.LowRankMatrix, {**SQUARE, "kind": "hermitian"}, (10, 12)),
+    Row(zoo.layers.LowRankMatrix, {**SQUARE, "kind": "indefinite"}, (10, 5, 6)),
+    Row(
+        zoo.layers.LowRankMatrix,
+        {**SQUARE, "shape": (4, 6), "kind": "general"},
+        (10, 5, 6),
+    ),
     Row(zoo.layers.PartialCosineDense, {"units": 4, "loss": ArcFace()}, (10, 3)),
 ]
 every_row = pytest.mark.parametrize("row", ROWS, ids=str)

@@ -99,3 +99,13 @@ def widest_float():
     if keras.backend.backend() == "jax" and not jax.config.jax_enable_x64:
         return "float32"
     return "float64"
+
+
+def fused(function):
+    """Returns `function` of arrays as one kernel: for many operations on few numbers.
+
+    TensorFlow takes about a microsecond for each operation of a graph, however small.
+    """
+    if keras.backend.backend() == "tensorflow":
+        return tf.function(function, jit_compile=True, autograph=False)
+    return function

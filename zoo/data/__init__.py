@@ -12,6 +12,12 @@ from zoo.data.pipeline import (
     steps_per_epoch,
 )
 from zoo.data.pooling import average_pool
+from zoo.data.quantum import (
+    ghz_state,
+    hadamard_state,
+    measure_shots,
+    random_state,
+)
 
 __all__ = [
     "GaussianMixture",
@@ -23,9 +29,13 @@ __all__ = [
     "corrupt_labels",
     "covariance",
     "gaussian_grid",
+    "ghz_state",
+    "hadamard_state",
     "load_images",
     "low_rank_matrix",
+    "measure_shots",
     "measurement_noise",
+    "random_state",
     "read_cifar_binary",
     "read_cifar_python",
     "read_idx",

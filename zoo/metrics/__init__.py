@@ -9,6 +9,14 @@ from zoo.metrics.embeddings import (
 from zoo.metrics.equilibrium import duality_gap, nash_conv, utilities
 from zoo.metrics.evaluation import EvaluateAtUpdates
 from zoo.metrics.gap import GapPredictor, adjusted_r2, k_fold_r2
+from zoo.metrics.low_rank import (
+    effective_rank,
+    fidelity,
+    measurement_residual,
+    procrustes_distance,
+    relative_error,
+    trace_distance,
+)
 from zoo.metrics.margins import (
     MarginDistribution,
     layer_margins,
@@ -26,14 +34,20 @@ __all__ = [
     "adjusted_r2",
     "angular_spread",
     "duality_gap",
+    "effective_rank",
+    "fidelity",
     "k_fold_r2",
     "layer_margins",
+    "measurement_residual",
     "mode_coverage",
     "nash_conv",
+    "procrustes_distance",
     "recall_at_1",
+    "relative_error",
     "score_margin",
     "signature",
     "signature_names",
+    "trace_distance",
     "utilities",
     "verification_accuracy",
 ]

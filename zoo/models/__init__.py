@@ -4,6 +4,7 @@ from zoo.models.alexnet import alexnet
 from zoo.models.all_cnn import all_cnn
 from zoo.models.convnet import convnet
 from zoo.models.large_margin import LargeMarginModel
+from zoo.models.matrix_sensing import MatrixSensing
 from zoo.models.mlp import mlp
 from zoo.models.normalization import NORMALIZATIONS, normalization_layer
 from zoo.models.resnet import resnet
@@ -11,6 +12,7 @@ from zoo.models.resnet import resnet
 __all__ = [
     "NORMALIZATIONS",
     "LargeMarginModel",
+    "MatrixSensing",
     "alexnet",
     "all_cnn",
     "convnet",

@@ -138,9 +138,7 @@ def check_options(method, options):
         if not number or not 0 <= value < math.inf or (positive and not value):
             allowed = "a finite number " + ("above 0" if positive else "from 0 up")
             allowed += "".join(f", or {word!r}" for word in words)
-            raise ValueError(
-                f"`{name}` must be {allowed}. Received: {name}={value!r}"
-            )
+            raise ValueError(f"`{name}` must be {allowed}. Received: {name}={value!r}")
     options = {**known, **options}
     if options.get("radius", 1) is None:
         raise ValueError(

@@ -105,9 +105,7 @@ def conjugate_gradients(form, y, weigh, damping):
             (count + 1) % REFRESH == 0,
             lambda: refresh(z),
             lambda: (
-                tuple(
-                    w + in_matrix * d for w, d in zip(lifted, steps, strict=True)
-                ),
+                tuple(w + in_matrix * d for w, d in zip(lifted, steps, strict=True)),
                 state["e"] + in_vector * (first + in_vector * second),
             ),
         )

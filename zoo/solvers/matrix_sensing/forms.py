@@ -7,7 +7,7 @@ lengths on average.
 
 from keras import ops
 
-from zoo.layers.sensing.pauli import to_complex, to_stacked
+from zoo.layers.sensing import to_complex, to_stacked
 
 KINDS = ("psd", "hermitian", "general", "indefinite")
 
@@ -164,12 +164,11 @@ def _t(x):
 
 def _solve_right(g, h, damping):
     """Returns `g (h + damping)^-1`; where that has no finite entries, `g` itself."""
-    size = h.shape[-1]
-    trace = ops.trace(h, axis1=-2, axis2=-1)
+    identity = ops.eye(h.shape[-1], dtype=h.dtype)
+    trace = ops.sum(h * identity, axis=(-2, -1))
     # Far below the rounding of `h`, yet enough for columns that are zero.
-    damping = damping + 1e-12 * trace + 1e-30
-    h = h + damping[..., None, None] * ops.eye(size, dtype=h.dtype)
-    # The factorisation raises for what is not finite, in all problems of a batch.
-    finite = ops.isfinite(trace)[..., None, None]
-    h = ops.where(finite, h, ops.eye(size, dtype=h.dtype))
+    damping = damping + (1e-12 * trace + 1e-30)
+    h = h + damping[..., None, None] * identity
+    # The inversion raises for what is not finite, in all problems of a batch.
+    h = ops.where(ops.isfinite(trace)[..., None, None], h, identity)
     return ops.matmul(g, ops.linalg.inv(h))

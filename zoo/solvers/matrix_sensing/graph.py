@@ -102,6 +102,8 @@ def run(operator, structure, y, scale, numbers, probes, columns, weights, given,
             momentum=numbers["momentum"] if structure.momentum else None,
             restart=structure.restart,
         )
+    if truth is not None and kind == "hermitian":
+        truth = form.factors(truth[0])
     limits = numbers["tolerance"], numbers["min_change"]
     z, *rest = iterate(
         start, step, factors, z, y, weights, truth, limits, structure.max_iterations

@@ -18,17 +18,21 @@ def exact_step(residual, first, second):
     Returns:
         `t`, `[...]`, in the dtype of `residual`; 0 where the misfit does not change.
     """
-    vectors = ops.stack([residual, first, second], axis=-2)
     # Near the solution the products differ by more than float32 holds.
-    vectors = ops.cast(vectors, _backend.widest_float())
-    products = ops.matmul(vectors, ops.swapaxes(vectors, -1, -2))
-    t = quartic_minimum(
-        products[..., 0, 1],
-        products[..., 1, 1] + 2 * products[..., 0, 2],
-        3 * products[..., 1, 2],
-        2 * products[..., 2, 2],
+    wide = _backend.widest_float()
+    a0, a1, a2 = (ops.cast(x, wide) for x in (residual, first, second))
+    t = _fused_minimum(
+        _dot(a0, a1), _dot(a1, a1), _dot(a0, a2), _dot(a1, a2), _dot(a2, a2)
     )
     return ops.cast(t, residual.dtype)
+
+
+def _dot(a, b):
+    return ops.sum(a * b, axis=-1)
+
+
+def _minimum(a01, a11, a02, a12, a22):
+    return quartic_minimum(a01, a11 + 2 * a02, 3 * a12, 2 * a22)
 
 
 def quartic_minimum(c0, c1, c2, c3):
@@ -47,8 +51,9 @@ def quartic_minimum(c0, c1, c2, c3):
     discriminant = r * r + q * q * q
     # One real root: of the two cube roots, the one without cancellation.
     cube = abs(r) + ops.sqrt(ops.maximum(discriminant, 0.0))
-    cube_root = ops.sign(r) * cube ** (1 / 3)
-    single = cube_root - q / ops.where(cube_root == 0, 1.0, cube_root)
+    cube_root = ops.maximum(cube, tiny) ** (1 / 3)
+    cube_root = ops.where(r < 0, -cube_root, cube_root)
+    single = cube_root - q / cube_root
     # Three real roots.
     radius = ops.sqrt(ops.maximum(-q, 0.0))
     cosine = r / ops.maximum(radius * radius * radius, tiny)
@@ -66,3 +71,6 @@ def quartic_minimum(c0, c1, c2, c3):
     best = ops.argmin(values, axis=-1)[..., None]
     t = ops.take_along_axis(t, best, axis=-1)[..., 0]
     return ops.where(size > 0, t, 0.0)
+
+
+_fused_minimum = _backend.fused(_minimum)

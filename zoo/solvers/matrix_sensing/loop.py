@@ -34,8 +34,22 @@ def iterate(start, step, factors, z, y, weights, truth, limits, max_iterations):
         max_iterations + 1, ...]`; the number of steps; and the reason of the stop.
     """
     batch = len(y.shape) > 1
+    parts = [None] if weights is None else [weights, 1.0 - weights]
+    sizes = [_norm(y if part is None else y * part) for part in parts]
+
+    def look(state):
+        """Residual, held-out error, distance from the truth."""
+        e = state["e"]
+        seen = [
+            _norm(e if part is None else e * part) / size
+            for part, size in zip(parts, sizes, strict=True)
+        ]
+        if truth is not None:
+            seen.append(relative_error(factors(state["z"]), truth))
+        return ops.stack(seen)
+
     state = start(z)
-    seen = look(state, factors, y, weights, truth)
+    seen = look(state)
     count_shape = (max_iterations + 1,) + (1,) * len(seen.shape[1:])
     rows = ops.reshape(ops.arange(max_iterations + 1), count_shape)
     history = ops.where(rows == 0, seen[:, None], math.nan)
@@ -49,7 +63,7 @@ def iterate(start, step, factors, z, y, weights, truth, limits, max_iterations):
     def body(count, state, history, reason, steps, best):
         new = step(state, count)
         change = _norm(new["e"] - state["e"]) / _norm(new["e"] + y)
-        seen = look(new, factors, y, weights, truth)
+        seen = look(new)
         alive = reason == RUNNING
         reason = ops.where(alive, verdict(seen[0], change, limits), reason)
         # What is no longer finite is not taken, and what has stopped stays.
@@ -75,20 +89,6 @@ def iterate(start, step, factors, z, y, weights, truth, limits, max_iterations):
     return best[0] if best else state["z"], history, steps, reason
 
 
-def look(state, factors, y, weights, truth):
-    """Measures a state: residual, held-out error, distance from the truth."""
-    e = state["e"]
-    if weights is None:
-        seen = [_norm(e) / _norm(y)]
-    else:
-        seen = [
-            _norm(e * kept) / _norm(y * kept) for kept in (weights, 1.0 - weights)
-        ]
-    if truth is not None:
-        seen.append(relative_error(factors(state["z"]), truth))
-    return ops.stack(seen)
-
-
 def verdict(residual, change, limits):
     """Returns why a problem stops, or that it goes on."""
     reason = ops.where(change < limits[1], STALLED, RUNNING)
@@ -107,7 +107,7 @@ def relative_error(factors, truth):
     # The same within the span of the factors, which rounds no more than these.
     rank = u.shape[-1]
     left, right = (
-        ops.linalg.qr(ops.concatenate(pair, axis=-1), mode="r")
+        ops.linalg.qr(ops.concatenate(pair, axis=-1))[1]
         for pair in ((u, u_true), (v, v_true))
     )
     x, x_true = (

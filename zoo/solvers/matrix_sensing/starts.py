@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from zoo.layers.sensing.pauli import to_complex, to_stacked
+from zoo.layers.sensing import to_complex, to_stacked
 
 # Columns beyond the rank, and products with the adjoint, of the spectral start.
 OVERSAMPLING = 3

@@ -1,0 +1,170 @@
+"""Cost against size: factors and implicit projections beside a full decomposition."""
+
+import numpy as np
+import pandas as pd
+
+from zoo.apps.matrix_sensing.common import SensingStudy, recover, say_small, timed
+from zoo.data import low_rank_matrix
+from zoo.layers.sensing import HadamardSensing
+from zoo.study import Section, format_mean, new_figure
+
+RANK, CONDITION, PER_ROW, TOLERANCE = 5, 1.3, 50, 1e-4
+# Sides up to which a whole matrix is decomposed.
+LARGEST_SVD = 1024
+METHODS = {
+    "cg": {},
+    "fgd_momentum": {"learning_rate": 0.5},
+    "iht": {},
+    "full_svd": None,
+}
+
+
+class Scaling(SensingStudy):
+    """Recovers larger and larger matrices of rank 5."""
+
+    experiment = "scaling"
+    title = "Matrix sensing: cost against size"
+    objective = ("cpu_seconds", "min")
+    presets = {
+        "quick": {
+            "method": [*METHODS],
+            "size": ["128", "256", "512", "1024"],
+            "iterations": 300,
+            "runs": 1,
+        },
+    }
+    presets["cpu"] = {
+        **presets["quick"],
+        "size": ["128", "256", "512", "1024", "2048", "4096"],
+        "runs": 3,
+    }
+    presets["paper"] = presets["cpu"]
+    published = {"full_svd": "infeasible for n well above 500"}
+
+    def prepare(self, config):
+        self.check_choices(config, "method", METHODS)
+        self.check_numbers(config, "size", 16, 65536, int)
+        self.cases = {
+            f"{method} {size}": (method, size)
+            for size in config.size
+            for method in config.method
+            if method != "full_svd" or size <= LARGEST_SVD
+        }
+        if not self.cases:
+            raise ValueError(
+                f"--method=full_svd has no --size above {LARGEST_SVD}, which it "
+                "decomposes whole"
+            )
+
+    def grid(self, hp, config):
+        hp.Choice("case", list(self.cases))
+        self.seeds(hp, config)
+
+    def seconds(self, values, config):
+        method, size = self.cases[values["case"]]
+        seconds = {"cg": 1.0, "fgd_momentum": 2.0, "iht": 6.0, "full_svd": 10.0}[method]
+        return 1 + seconds * (size / 1024) ** (3 if method == "full_svd" else 1.5)
+
+    def run(self, hp, config, logdir):
+        method, size = self.cases[hp.get("case")]
+        seed = hp.get("seed")
+        if method == "full_svd":
+            matrix = np.random.default_rng(seed).normal(size=(size, size))
+            _, seconds = timed(lambda: np.linalg.svd(matrix))
+            return {"cpu_seconds": seconds, "bytes": matrix.nbytes}
+        u = low_rank_matrix((size, size), RANK, CONDITION, seed=seed)
+        operator = HadamardSensing(size, PER_ROW * size, seed=seed)
+        y = np.asarray(operator(u))
+        result, seconds = timed(
+            lambda: recover(
+                operator,
+                y,
+                RANK,
+                method,
+                truth=u,
+                tolerance=TOLERANCE,
+                max_iterations=config.iterations,
+                seed=seed,
+                **METHODS[method],
+            )
+        )
+        return {
+            "cpu_seconds": seconds,
+            "steps": result.steps,
+            "error": result.history["error"][-1],
+            "bytes": operator.cost_estimate(RANK)["bytes"],
+        }
+
+    def report(self, results, config):
+        return [self._table(results, config), self._figure(results, config)]
+
+    def _table(self, results, config):
+        rows = []
+        for case, (method, size) in self.cases.items():
+            runs = results.select(case=case)
+            if not len(runs):
+                continue
+            solved = method != "full_svd"
+            rows.append(
+                {
+                    "n": size,
+                    "method": method,
+                    "CPU seconds": format_mean(runs["cpu_seconds"], digits=3),
+                    "steps": format_mean(runs["steps"], digits=0) if solved else "one",
+                    "relative error": say_small(runs["error"]) if solved else "-",
+                    "MB of the operator": (
+                        f"{runs['bytes'].iloc[0] / 1e6:.3f}" if solved else "-"
+                    ),
+                }
+            )
+        text = (
+            f"Rank {RANK}, {PER_ROW} n measurements by structured rank-one matrices, "
+            f"to a residual of {TOLERANCE:g}; CPU seconds of all cores, without making "
+            "the graph. `full_svd` is one decomposition of a whole n x n matrix in "
+            "double precision, such as hard thresholding makes in each step if it "
+            "forms the matrix.\n\n"
+            "Published: methods that decompose the matrix in each step are infeasible "
+            "for n well above 500. `iht` projects on the subspace of the last step, "
+            "made better by one product, and forms no matrix."
+            + self._finding(results, config)
+        )
+        return Section("Seconds by size", text, pd.DataFrame(rows))
+
+    def _finding(self, results, config):
+        largest = {
+            method: max(
+                (size for one, size in self.cases.values() if one == method), default=0
+            )
+            for method in ("iht", "full_svd")
+        }
+        parts = {
+            method: results.select(case=f"{method} {size}")
+            for method, size in largest.items()
+        }
+        if not all(map(len, parts.values())):
+            return ""
+        seconds = {one: runs["cpu_seconds"].median() for one, runs in parts.items()}
+        return (
+            f" Here it takes {seconds['iht']:.2f} CPU seconds for all its steps at n = "
+            f"{largest['iht']}, and one full decomposition at n = "
+            f"{largest['full_svd']} takes {seconds['full_svd']:.2f}."
+        )
+
+    def _figure(self, results, config):
+        title = "CPU seconds against size"
+        figure, ax = new_figure(title, "n", "CPU seconds", xscale="log", yscale="log")
+        for method in config.method:
+            points = [
+                (size, results.select(case=case)["cpu_seconds"].median())
+                for case, (one, size) in self.cases.items()
+                if one == method and len(results.select(case=case))
+            ]
+            if points:
+                style = "k:s" if method == "full_svd" else "-o"
+                label = "one full SVD" if method == "full_svd" else method
+                ax.plot(*np.transpose(points), style, label=label)
+        ax.legend(fontsize=8)
+        ax.set_xticks(config.size, labels=map(str, config.size))
+        ax.minorticks_off()
+        text = "Medians over seeds."
+        return Section(title, text, None, figure, "seconds")
