@@ -174,7 +174,7 @@ def spread(seed, condition):
 
 
 def factors(quick):
-    """X = U V^T from a balanced start and from (8 U, V / 8), with and without balance."""
+    """X = U V^T from a balanced start and from (8 U, V / 8)."""
     operator, y, truth = problem(0, symmetric=False, condition=1.3)
     spectral = solve(operator, y, 2, max_iterations=1, min_change=0.0, tolerance=0.0)
     start = spectral.left, spectral.right
@@ -259,9 +259,8 @@ def overhead(quick):
             f"bare {count}": functools.partial(bare(operator, count), z)
             for count in (few, many)
         }
-        medians = {
-            name: cpu for name, (cpu, _) in times(calls, (), 5 if quick else 15).items()
-        }
+        seen = times(calls, (), 5 if quick else 15)
+        medians = {key: cpu for key, (cpu, _) in seen.items()}
         step = (medians[many] - medians[few]) / (many - few)
         pair = (medians[f"bare {many}"] - medians[f"bare {few}"]) / (many - few)
         extra = step / pair - 1

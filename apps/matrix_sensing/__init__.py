@@ -2,10 +2,10 @@
 
 Report: "A Review of Matrix Sensing".
 
-Claims: descent on a factor U of U U^T recovers such a matrix and momentum hastens it; on
-U V^T it could not be tuned; factors of too high a rank are slow, and diverge where there
-is noise; rank-one measurements serve as well as others, sparse ones more slowly; hard
-thresholding and convex relaxation are infeasible for large matrices.
+Claims: descent on a factor U of U U^T recovers such a matrix and momentum hastens it;
+on U V^T it could not be tuned; factors of too high a rank are slow, and diverge where
+there is noise; rank-one measurements serve as well as others, sparse ones more slowly;
+methods that decompose the matrix in each step are infeasible for large ones.
 
 Six experiments, all of them or those of `--experiment`:
 

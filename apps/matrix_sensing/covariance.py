@@ -4,7 +4,7 @@ import matplotlib.figure
 import numpy as np
 import pandas as pd
 
-from zoo.apps.matrix_sensing.common import SensingStudy, recover, say_steps
+from zoo.apps.matrix_sensing.common import SensingStudy, recover
 from zoo.data import covariance
 from zoo.data.low_rank import COVARIANCES
 from zoo.layers.sensing import GaussianSensing
@@ -79,7 +79,9 @@ class Covariance(SensingStudy):
         if method == "truncation":
             x = factor[:, -rank:] @ factor[:, -rank:].T
         else:
-            operator = GaussianSensing((n, n), m, symmetric=True, seed=seed)
+            operator = GaussianSensing(
+                (n, n), m, symmetric=True, seed=seed, dtype="float64"
+            )
             y = np.asarray(operator(factor))
             if method == "least_squares":
                 x = least_squares(operator, y)

@@ -140,9 +140,9 @@ class Measurements(SensingStudy):
             rows.append(cells)
         text = (
             f"Steps to a relative error of 1e-5, {config.iterations} at most, the "
-            f"median over {config.runs} seeds: a {SIZE} x {SIZE} matrix of rank {RANK}, "
-            f"{config.measurements} measurements. `rank_one` is a a^T with Gaussian a, "
-            "`rank_one_pair` (a b^T + b a^T) / 2; a number is the share of entries of "
+            f"median over {config.runs} seeds: a {SIZE} x {SIZE} matrix of rank "
+            f"{RANK}, {config.measurements} measurements. `rank_one` is a a^T with Gaussian "
+            "a, `rank_one_pair` (a b^T + b a^T) / 2; a number is the share of entries of "
             "a matrix that are not zero, of a vector its square root. All are scaled "
             "so that measurements keep lengths on average; `fgd_0.8_unscaled` has "
             "sparse ones without that, as zeros put into dense ones: its steps are "

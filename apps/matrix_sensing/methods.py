@@ -125,7 +125,7 @@ class Methods(SensingStudy):
             options["radius"] = float(np.sum(u * u))
         start = far_start(operator, y) if method.start == "far" else method.start
         result, seconds = timed(
-            lambda: recover(
+            lambda tolerance=1e-9: recover(
                 operator,
                 y,
                 RANK,
@@ -133,7 +133,7 @@ class Methods(SensingStudy):
                 start=start,
                 truth=(u, u) if method.general else u,
                 max_iterations=config.iterations,
-                tolerance=1e-9,
+                tolerance=tolerance,
                 min_change=0.0,
                 seed=seed,
                 **options,

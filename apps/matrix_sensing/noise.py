@@ -221,8 +221,23 @@ class Noise(SensingStudy):
                 )
         text = (
             "Published: factors of R = 64 diverge at levels of noise at which those of "
-            "lower rank converge. Below is the share of the levels of noise at which "
+            "lower rank converge."
+            + self._finding(results, config)
+            + " Below is the share of the levels of noise at which "
             "the iteration went to infinity, and the last finite error. A step that "
             "neither settles nor leaves keeps a large error without noise too."
         )
         return Section("What diverges", text, pd.DataFrame(rows))
+
+    def _finding(self, results, config):
+        parts = []
+        for setting in config.setting:
+            if len(results.select(setting=setting)):
+                cells = self._cells(results, config, setting, "diverged_cells")
+                ranks = [
+                    str(rank)
+                    for rank, diverged in zip(config.rank, cells, strict=True)
+                    if diverged.any()
+                ]
+                parts.append(f"`{setting}` {', '.join(ranks) or 'none'}")
+        return f" Ranks that diverged at any level here: {'; '.join(parts)}."

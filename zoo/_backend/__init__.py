@@ -12,8 +12,6 @@ from keras import ops
 from keras.src import backend as keras_backend
 from keras.src.models.functional import operation_fn
 
-from zoo._backend.compiling import call_compiled, fused, widest_float
-
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
     from tensorflow.python.ops import control_flow_util

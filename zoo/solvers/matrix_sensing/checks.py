@@ -113,8 +113,8 @@ def check_rank(operator, rank, y):
     valid = ranks.dtype.kind in "iu" and ranks.size and ranks.min() >= 1
     if not valid or ranks.max() > largest or ranks.shape not in ((), y.shape[:-1]):
         raise ValueError(
-            f"`rank` must be an int from 1 to {largest}, or one for each problem of the "
-            f"batch. Received: rank={rank!r}"
+            f"`rank` must be an int from 1 to {largest}, or one for each problem of "
+            f"the batch. Received: rank={rank!r}"
         )
     return ranks
 
@@ -128,16 +128,15 @@ def check_options(method, options):
                 f"`{name}` must not be given for method={method!r}, which takes "
                 f"{', '.join(known)}. Received: {name}={value!r}"
             )
-        words = {"learning_rate": ("auto",), "restart": (True, False)}.get(name, ())
-        if "auto" not in known.values() and name == "learning_rate":
-            words = ()
-        if any(value is word or value == word for word in words):
-            continue
-        positive = name in ("learning_rate", "step_constant", "radius")
-        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not number or not 0 <= value < math.inf or (positive and not value):
+        if name == "restart":
+            valid, allowed = isinstance(value, bool), "a bool"
+        else:
+            positive = name in ("learning_rate", "step_constant", "radius")
+            valid = is_number(value, positive)
             allowed = "a finite number " + ("above 0" if positive else "from 0 up")
-            allowed += "".join(f", or {word!r}" for word in words)
+        if known[name] == "auto":
+            valid, allowed = valid or value == "auto", f"{allowed}, or 'auto'"
+        if not valid:
             raise ValueError(f"`{name}` must be {allowed}. Received: {name}={value!r}")
     options = {**known, **options}
     if options.get("radius", 1) is None:
@@ -150,6 +149,12 @@ def check_options(method, options):
             f"`momentum` must be below 1. Received: momentum={options['momentum']!r}"
         )
     return options
+
+
+def is_number(value, positive):
+    """Whether `value` is a finite number from 0 up, or above 0."""
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return number and 0 <= value < math.inf and bool(value or not positive)
 
 
 def check_limits(gain, max_iterations, tolerance, min_change, holdout):
@@ -165,8 +170,7 @@ def check_limits(gain, max_iterations, tolerance, min_change, holdout):
         )
     bounds = {"tolerance": tolerance, "min_change": min_change, "gain": gain}
     for name, value in bounds.items():
-        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not number or not 0 <= value < math.inf or (name == "gain" and not value):
+        if not is_number(value, positive=name == "gain"):
             allowed = "above 0" if name == "gain" else "from 0 up"
             raise ValueError(
                 f"`{name}` must be a finite number {allowed}. "
@@ -221,8 +225,8 @@ def warn_of_negative_part(values, n, fitted, kind):
     """Warns where data under `X = U U^T` look as if `X` had negative eigenvalues.
 
     Args:
-        values: eigenvalues of `A^T(y)` that the spectral start saw, `[..., k]`, falling,
-            for a `y` of length 1.
+        values: eigenvalues of `A^T(y)` that the spectral start saw, `[..., k]`,
+            falling, for a `y` of length 1.
         n: int, the side of `X`.
         fitted: int, the measurements.
         kind: `"psd"` or `"hermitian"`.

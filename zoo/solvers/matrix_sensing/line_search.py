@@ -4,7 +4,7 @@ import math
 
 from keras import ops
 
-from zoo import _backend
+from zoo._backend.compiling import fused, widest_float
 
 
 def exact_step(residual, first, second):
@@ -19,7 +19,7 @@ def exact_step(residual, first, second):
         `t`, `[...]`, in the dtype of `residual`; 0 where the misfit does not change.
     """
     # Near the solution the products differ by more than float32 holds.
-    wide = _backend.widest_float()
+    wide = widest_float()
     a0, a1, a2 = (ops.cast(x, wide) for x in (residual, first, second))
     t = _fused_minimum(
         _dot(a0, a1), _dot(a1, a1), _dot(a0, a2), _dot(a1, a2), _dot(a2, a2)
@@ -73,4 +73,4 @@ def quartic_minimum(c0, c1, c2, c3):
     return ops.where(size > 0, t, 0.0)
 
 
-_fused_minimum = _backend.fused(_minimum)
+_fused_minimum = fused(_minimum)

@@ -4,7 +4,6 @@ import numpy as np
 from keras import ops
 
 from zoo.solvers.matrix_sensing.starts import (
-    OVERSAMPLING,
     eigen_parts,
     orthonormal,
     singular_parts,

@@ -31,9 +31,9 @@ class SensingResult:
         residual: float, `|A(X) - y| / |y|` over the measurements that were fitted.
         holdout_error: float, the same over those held out, of the factors that are
             returned; `None` without.
-        history: dict of arrays `[steps + 1]`, from the start on: `"residual"`, and where
-            asked for `"holdout"` and `"error"`, the relative distance from `truth`. In a
-            batch, problems that stopped early end in NaN.
+        history: dict of arrays `[steps + 1]`, from the start on: `"residual"`, and
+            where asked for `"holdout"` and `"error"`, the relative distance from
+            `truth`. In a batch, problems that stopped early end in NaN.
     """
 
     left: np.ndarray

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from zoo import _backend
+from zoo._backend.compiling import call_compiled
 from zoo.solvers.matrix_sensing import checks
 from zoo.solvers.matrix_sensing.graph import NUMBERS, Structure, run
 from zoo.solvers.matrix_sensing.result import make_result
@@ -29,28 +29,32 @@ def solve(
 ):
     """Recovers `X` of low rank from measurements `y_i = <A_i, X>`, plus noise.
 
-    `min |A(X) - y|^2 / 2` over `X` of rank `rank`, by one of
+    `min |A(X) - y|^2 / 2` over `X` of rank `rank`. With `G = A^T(A(X) - y)`, the
+    methods and their options are:
 
-    | `method` | step | options |
-    |---|---|---|
-    | `"cg"` | preconditioned conjugate gradients, exact line search | `damping=0.01` |
-    | `"fgd"` | `U <- U - eta G U`, `G = A^T(A(U U^T) - y)` | `learning_rate="auto"`, `step_constant=0.25`, `balance=0.0` |
-    | `"fgd_momentum"` | `U <- Z - eta G Z`, `Z <- U + mu (U - U_last)` | those, `momentum=0.5`, `restart=True` |
-    | `"scaled_gd"` | `U <- U - eta G U (U^T U)^-1` | `learning_rate=0.5`, `damping=0.01` |
-    | `"iht"` | `X <- P_rank(X - eta G)` | `learning_rate=0.5` |
-    | `"nuclear"` | accelerated projection on `\\|X\\|_* <= radius` | `radius` |
+    - `"cg"`: conjugate gradients, preconditioned as `"scaled_gd"` is, with an exact
+      line search; `damping=0.01`.
+    - `"fgd"`: factored gradient descent, `U <- U - eta G U`; `learning_rate="auto"`,
+      `step_constant=0.25`, `balance=0.0`.
+    - `"fgd_momentum"`: `U <- Z - eta G Z`, `Z <- U + mu (U - U_last)`; the same and
+      `momentum=0.5`, `restart=True`.
+    - `"scaled_gd"`: `U <- U - eta G U (U^T U)^-1`; `learning_rate=0.5`,
+      `damping=0.01`.
+    - `"iht"`: iterative hard thresholding, `X <- P_rank(X - eta G)`;
+      `learning_rate=0.5`.
+    - `"nuclear"`: accelerated projection on the ball `|X|_* <= radius`; `radius`.
 
-    `G` is not formed, nor is `X`, but by `"nuclear"`. For `X = U V^T` a step of `U`
-    takes `G V`, of `V` `G^T U`. The whole loop runs in one compiled graph, which is kept
-    for the next problem of the same shape; the problems of a batch share it, and with
-    it each pass over the measurements.
+    Only `"nuclear"` forms `G` and `X`. For `X = U V^T` a step of `U` takes `G V`, of
+    `V` `G^T U`. The whole loop runs in one compiled graph, which is kept for the next
+    problem of the same shape; the problems of a batch share it, and with it each pass
+    over the measurements.
 
-    Rates and `gain` are those of a problem scaled to `|X|_F = 1` and
-    `|A(X)| = |X|_F` on average, which is what the iterations see whatever the scale of
-    the operator and of `y`. `"auto"` is the rule of Bhojanapalli et al., `step_constant
-    / (|X_0|_2 + |G_0|_2)`; their proof takes 1/16. `balance` is the `lambda` of
-    `lambda |U^T U - V^T V|_F^2`. `damping`, times `|A(X) - y|`, is added to the diagonal
-    of `U^T U`. `restart` drops the momentum where it points uphill.
+    Rates and `gain` are those of a problem scaled to `|X|_F = 1` and `|A(X)| = |X|_F`
+    on average, which is what the iterations see whatever the scale of the operator and
+    of `y`. `"auto"` is the rule of Bhojanapalli et al., `step_constant / (|X_0|_2 +
+    |G_0|_2)`; their proof takes 1/16. `balance` is the `lambda` of `lambda |U^T U - V^T
+    V|_F^2`. `damping`, times `|A(X) - y|`, is added to the diagonal of `U^T U`.
+    `restart` drops the momentum where it points uphill.
 
     Args:
         operator: a `zoo.layers.sensing.SensingOperator`.
@@ -174,7 +178,7 @@ def solve(
         pairs["start"],
         pairs["truth"],
     )
-    outputs = _backend.call_compiled(run, operator, structure, *arrays)
+    outputs = call_compiled(run, operator, structure, *arrays)
     left, right, history, steps, reasons, spectrum = outputs
     if kind in ("psd", "hermitian") and structure.start == "spectral":
         checks.warn_of_negative_part(spectrum, operator.shape[0], fitted, kind)
@@ -187,7 +191,7 @@ def solve(
 
 
 def hold_out(generator, m, share):
-    """Returns weights of measurements, 0 for a random share of them; `None` for none."""
+    """Returns weights of measurements, 0 for a random share; `None` for no share."""
     if not share:
         return None
     weights = np.ones(m)

@@ -76,8 +76,8 @@ def spectral_start(form, kind, y, probes, rank):
     """Makes factors of the dominant part of `A^T(y)`.
 
     Returns:
-        `z`; the signs of the eigenvalues, `[..., rank]`; and the eigenvalues or singular
-        values that were seen, the largest first.
+        `z`; the signs of the eigenvalues, `[..., rank]`; and the eigenvalues or
+        singular values that were seen, the largest first.
     """
     basis, values = spectral_basis(form, kind, y, probes)
     kept = values[..., :rank]

@@ -154,7 +154,7 @@ def test_steps_do_not_grow_with_the_condition_number():
 
 
 def test_unbalanced_factors_do_not_slow_the_scaled_methods():
-    operator, y, rank, _, x = problem("general")
+    operator, y, rank, *_ = problem("general")
     first = solve(operator, y, rank, max_iterations=1)
     starts = [(first.left, first.right), (8 * first.left, first.right / 8)]
     for method in ("scaled_gd", "cg"):
@@ -187,7 +187,7 @@ def test_momentum_is_kerass_nesterov():
 
 
 def test_the_balancing_term_balances():
-    operator, y, rank, _, x = problem("general")
+    operator, y, rank, *_ = problem("general")
     first = solve(operator, y, rank, max_iterations=1)
     start = 2 * first.left, first.right / 2
     options = {"learning_rate": 0.1, "start": start, "max_iterations": 400}
@@ -296,9 +296,7 @@ def test_the_error_of_large_matrices_needs_no_large_matrix():
 
 def test_the_same_seed_gives_the_same_numbers():
     operator, y, rank, *_ = problem("psd")
-    one, two = (
-        solve(operator, y, rank, start="orthogonal", seed=3) for _ in range(2)
-    )
+    one, two = (solve(operator, y, rank, start="orthogonal", seed=3) for _ in range(2))
     np.testing.assert_array_equal(one.left, two.left)
 
 
