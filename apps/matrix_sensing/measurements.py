@@ -38,7 +38,7 @@ class Measurements(SensingStudy):
     presets = {
         "quick": {
             "kind": [*KINDS],
-            "density": ["0.1", "0.02"],
+            "density": ["0.02"],
             "method": [*METHODS],
             "measurements": 640,
             "iterations": 1000,
@@ -62,33 +62,40 @@ class Measurements(SensingStudy):
         self.check_numbers(config, "density", 1 / SIZE**2, 1)
         self.check_measurements(config)
         # Without a density: the dense ones.
-        self.cases = {kind: (kind, None) for kind in config.kind}
-        self.cases |= {
+        self.labels = {kind: (kind, None) for kind in config.kind}
+        self.labels |= {
             f"{kind} {density:g}": (kind, density)
             for density in config.density
             for kind in config.kind
             if kind in SPARSE
         }
+        self.cases = {
+            f"{label} {method}": (*self.labels[label], method)
+            for label in self.labels
+            for method in config.method
+            # Without zeros it is the same.
+            if self.labels[label][1] or method != "fgd_0.8_unscaled"
+        }
 
     def grid(self, hp, config):
-        hp.Choice("measured_by", list(self.cases))
-        hp.Choice("method", config.method)
+        hp.Choice("case", list(self.cases))
         self.seeds(hp, config)
 
     def seconds(self, values, config):
-        slow = values["method"] != "cg" and "rank_one" in values["measured_by"]
-        return 1.5 if slow else 0.5
+        kind, density, method = self.cases[values["case"]]
+        slow = method != "cg" and (density or "rank_one" in kind)
+        return 1.5 if slow else 0.7
 
     def run(self, hp, config, logdir):
-        kind, density = self.cases[hp.get("measured_by")]
-        method, seed = hp.get("method"), hp.get("seed")
+        kind, density, method = self.cases[hp.get("case")]
+        seed = hp.get("seed")
         u = low_rank_matrix((SIZE, SIZE), RANK, CONDITION, seed=seed)
         operator = make_operator(kind, density, config.measurements, seed)
         options = {}
         if method != "cg":
             rate = float(method.split("_")[1])
             if "unscaled" in method:
-                rate *= density or 1.0
+                rate *= density
             options = {"learning_rate": rate, "start": "orthogonal"}
         result = recover(
             operator,
@@ -122,34 +129,42 @@ class Measurements(SensingStudy):
 
     def _table(self, results, config):
         rows = []
-        for case in self.cases:
-            runs = results.select(measured_by=case)
-            if not len(runs):
+        for label in self.labels:
+            found = {
+                method: runs
+                for method in config.method
+                if len(runs := results.select(case=f"{label} {method}"))
+            }
+            if not found:
                 continue
+            first = next(iter(found.values())).iloc[0]
             cells = {
-                "measured by": case,
-                "KB": f"{runs['bytes'].iloc[0] / 1e3:,.0f}",
-                "Mflops a step": f"{runs['flops'].iloc[0] / 1e6:.2f}",
+                "measured by": label,
+                "KB": f"{first['bytes'] / 1e3:,.0f}",
+                "Mflops a step": f"{first['flops'] / 1e6:.2f}",
             }
             for method in config.method:
-                runs = results.select(measured_by=case, method=method)
-                steps = say_steps(runs["steps_to_1e-05"])
-                if steps == "never":
-                    steps += f", at {say_small(runs['error'])}"
-                cells[method] = steps
+                cells[method] = "-"
+                if method in found:
+                    steps = say_steps(found[method]["steps_to_1e-05"])
+                    if steps == "never":
+                        steps += f", at {say_small(found[method]['error'])}"
+                    cells[method] = steps
             rows.append(cells)
         text = (
             f"Steps to a relative error of 1e-5, {config.iterations} at most, the "
             f"median over {config.runs} seeds: a {SIZE} x {SIZE} matrix of rank "
-            f"{RANK}, {config.measurements} measurements. `rank_one` is a a^T with Gaussian "
-            "a, `rank_one_pair` (a b^T + b a^T) / 2; a number is the share of entries of "
-            "a matrix that are not zero, of a vector its square root. All are scaled "
+            f"{RANK}, {config.measurements} measurements. `rank_one` is a a^T of "
+            "Gaussian a, `rank_one_pair` (a b^T + b a^T) / 2; a number is the share of "
+            "entries of a matrix that are not zero, and of a vector its root. Scaled "
             "so that measurements keep lengths on average; `fgd_0.8_unscaled` has "
             "sparse ones without that, as zeros put into dense ones: its steps are "
             "shorter by the density.\n\n"
             "Published, for descent with steps of 0.8: rank-one measurements are just "
             "as effective as Gaussian and sign ones; sparse ones are slower in "
-            "proportion to the sparsity. Here" + self._finding(results, config)
+            "proportion to the sparsity. Steps here: "
+            + self._finding(results, config)
+            + "."
         )
         return Section("Steps by kind of measurement", text, pd.DataFrame(rows))
 
@@ -157,34 +172,25 @@ class Measurements(SensingStudy):
         parts = []
         for method in config.method:
             steps = {}
-            for case, (kind, density) in self.cases.items():
-                runs = results.select(measured_by=case, method=method)
+            for label, (kind, density) in self.labels.items():
+                runs = results.select(case=f"{label} {method}")
                 if len(runs):
-                    group = "rank-one" if "rank_one" in kind else "dense"
-                    group = (
-                        f"sparse {group}".replace(" dense", "") if density else group
-                    )
+                    words = ["sparse"] if density else []
+                    words += ["rank-one" if "rank_one" in kind else "dense"]
+                    group = " ".join(words).replace("sparse dense", "sparse")
                     steps.setdefault(group, []).extend(runs["steps_to_1e-05"])
-            words = [
-                f"{group} "
-                + (
-                    "never"
-                    if max(counts) < 0
-                    else f"{reached(counts)} in "
-                    f"{min(c for c in counts if c >= 0)} to {max(counts)}"
-                )
-                for group, counts in steps.items()
-            ]
-            parts.append(f" by `{method}` {', '.join(words)}")
-        return ";".join(parts) + " steps."
+            words = [f"{group} {said(counts)}" for group, counts in steps.items()]
+            if words:
+                parts.append(f"by `{method}` {', '.join(words)}")
+        return "; ".join(parts)
 
     def _figure(self, results, config, method):
         title = f"Figure 3: measurements, {method}"
         figure, ax = new_figure(
             title, "steps", "relative error", xscale="log", yscale="log"
         )
-        for case, (kind, density) in self.cases.items():
-            runs = results.select(measured_by=case, method=method)
+        for label, (kind, density) in self.labels.items():
+            runs = results.select(case=f"{label} {method}")
             if len(runs):
                 errors = results.curves(runs.iloc[0]["run"])["error_curve"]
                 ax.plot(
@@ -194,7 +200,7 @@ class Measurements(SensingStudy):
                         0 if density is None else 1 + config.density.index(density) % 3
                     ],
                     color=f"C{KINDS.index(kind)}",
-                    label=case,
+                    label=label,
                     linewidth=1.2,
                 )
         ax.legend(fontsize=7)
@@ -218,7 +224,11 @@ def make_operator(kind, density, m, seed):
     return RankOneSensing(a, centered=kind == "rank_one_centered")
 
 
-def reached(counts):
-    """How many of counts are there."""
-    there = sum(count >= 0 for count in counts)
-    return "all" if there == len(counts) else f"{there} of {len(counts)}"
+def said(counts):
+    """How many of counts are there, and from which to which."""
+    there = [int(count) for count in counts if count >= 0]
+    if not there:
+        return "never"
+    share = "" if len(there) == len(counts) else f"{len(there)} of {len(counts)} in "
+    low, high = min(there), max(there)
+    return share + (str(low) if low == high else f"{low} to {high}")

@@ -125,7 +125,7 @@ class Methods(SensingStudy):
             options["radius"] = float(np.sum(u * u))
         start = far_start(operator, y) if method.start == "far" else method.start
         result, seconds = timed(
-            lambda tolerance=1e-9: recover(
+            lambda min_change=0.0: recover(
                 operator,
                 y,
                 RANK,
@@ -133,8 +133,8 @@ class Methods(SensingStudy):
                 start=start,
                 truth=(u, u) if method.general else u,
                 max_iterations=config.iterations,
-                tolerance=tolerance,
-                min_change=0.0,
+                tolerance=1e-9,
+                min_change=min_change,
                 seed=seed,
                 **options,
             )

@@ -30,7 +30,7 @@ class Scaling(SensingStudy):
     presets = {
         "quick": {
             "method": [*METHODS],
-            "size": ["128", "256", "512", "1024"],
+            "size": ["128", "512", "1024"],
             "iterations": 300,
             "runs": 1,
         },
@@ -80,13 +80,14 @@ class Scaling(SensingStudy):
         operator = HadamardSensing(size, PER_ROW * size, seed=seed)
         y = np.asarray(operator(u))
         result, seconds = timed(
-            lambda tolerance=TOLERANCE: recover(
+            lambda min_change=1e-7: recover(
                 operator,
                 y,
                 RANK,
                 method,
                 truth=u,
-                tolerance=tolerance,
+                tolerance=TOLERANCE,
+                min_change=min_change,
                 max_iterations=config.iterations,
                 seed=seed,
                 **METHODS[method],

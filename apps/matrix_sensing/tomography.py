@@ -28,7 +28,7 @@ class Tomography(SensingStudy):
         "quick": {
             "state": [*STATES],
             "qubits": ["4", "6", "8"],
-            "share": ["0.03", "0.1", "0.3"],
+            "share": ["0.03", "0.3"],
             "shots": ["0", "8192"],
             "runs": 1,
         },
@@ -83,12 +83,12 @@ class Tomography(SensingStudy):
         operator = PauliSensing.random(qubits, m, seed=seed)
         exact = np.asarray(operator(to_stacked(state)))
 
-        def found(smoothing=0.0, tolerance=1e-6):
+        def found(smoothing=0.0, min_change=1e-7):
             y = exact
             if shots:
                 y = measure_shots(exact, shots, smoothing, qubits, seed)
             return recover(
-                operator, y, seed=seed, tolerance=tolerance, solver=tomography
+                operator, y, seed=seed, min_change=min_change, solver=tomography
             )
 
         result, seconds = timed(found)
