@@ -38,7 +38,7 @@ class Measurements(SensingStudy):
     presets = {
         "quick": {
             "kind": [*KINDS],
-            "density": ["0.02"],
+            "density": ["0.1"],
             "method": [*METHODS],
             "measurements": 640,
             "iterations": 1000,

@@ -40,6 +40,8 @@ class Method:
 
     @property
     def style(self):
+        if self.start == "far":
+            return ":"
         return "--" if self.general else "-"
 
 
@@ -236,15 +238,15 @@ class Methods(SensingStudy):
         figure, ax = new_figure(
             title, "steps", "relative error", xscale="log", yscale="log"
         )
-        for number, method in enumerate(METHODS):
+        methods = [method for method in config.method if takes(method)]
+        for method in methods:
             runs = results.select(condition=condition, method=method)
-            if method in config.method and takes(method) and len(runs):
+            if len(runs):
                 errors = results.curves(runs.iloc[0]["run"])["error_curve"]
                 ax.plot(
                     np.arange(1, len(errors) + 1),
                     np.maximum(errors, 1e-10),
                     METHODS[method].style,
-                    color=f"C{number % 10}",
                     label=method,
                     linewidth=1.3,
                 )

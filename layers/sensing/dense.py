@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo import _backend
 from zoo.layers.sensing.base import SensingOperator, check_finite_array, check_shape
 
 
@@ -109,9 +110,9 @@ class DenseSensing(SensingOperator):
         x = ops.reshape(x, (-1, self.shape[0] * self.shape[1]))
         if self.symmetric:
             # Off the diagonal, a packed entry stands for two.
-            x = ops.take(x, self._upper, axis=-1) + self._off_diagonal * ops.take(
-                x, self._lower, axis=-1
-            )
+            x = _backend.take(
+                x, self._upper, axis=-1
+            ) + self._off_diagonal * _backend.take(x, self._lower, axis=-1)
         # Transposed are the small ones: the matrices are read as they lie.
         y = ops.matmul(ops.cast(self.matrices, x.dtype), ops.transpose(x))
         return ops.reshape(self._unit * ops.transpose(y), (*batch, -1))
@@ -123,7 +124,7 @@ class DenseSensing(SensingOperator):
         e = self._unit * ops.reshape(e, (-1, self.num_measurements))
         x = ops.matmul(e, ops.cast(self.matrices, e.dtype))
         if self.symmetric:
-            x = ops.take(x, self._unpack, axis=-1)
+            x = _backend.take(x, self._unpack, axis=-1)
         return ops.reshape(x, (*batch, *self.shape))
 
     @property

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo import _backend
 from zoo.layers.sensing.base import check_shape
 from zoo.layers.sensing.rank_one import RankOneOperator
 
@@ -73,7 +74,7 @@ class EntrySensing(RankOneOperator):
         self.columns = self.add_data("columns", columns.astype("int32"))
 
     def _rows(self, columns, side):
-        return ops.take(columns, self._places(side), axis=0)
+        return _backend.take(columns, self._places(side), axis=0)
 
     def _rows_transposed(self, columns, side):
         size = self.shape[side == "right"]

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo import _backend
 from zoo.layers.cosine_dense import check_count
 from zoo.layers.sensing.base import SensingOperator
 
@@ -149,10 +150,10 @@ class PauliSensing(SensingOperator):
         address, row = self._locate()
 
         def partial_sums(step):
-            table = ops.matmul(shifted, ops.take(signed, step, axis=-3))
+            table = ops.matmul(shifted, _backend.take(signed, step, axis=-3))
             table = ops.reshape(table, (*ops.shape(table)[:-2], -1))
             places, signs = self._gather(address, row, step, table.dtype)
-            return ops.sum(ops.take(table, places, axis=-1) * signs, axis=-2)
+            return ops.sum(_backend.take(table, places, axis=-1) * signs, axis=-2)
 
         return ops.sum(self._for_each_step(partial_sums), axis=0)
 
@@ -196,7 +197,9 @@ class PauliSensing(SensingOperator):
         """The numbers at `k ^ low` for all `low`: `[..., k, (plane, low, rank)]`."""
         size = self.shape[0]
         k, plane, low = np.ogrid[:size, :2, : self._low]
-        rows = ops.take(factor, (plane * size + (k ^ low)).reshape(size, -1), axis=-2)
+        rows = _backend.take(
+            factor, (plane * size + (k ^ low)).reshape(size, -1), axis=-2
+        )
         return ops.reshape(rows, (*ops.shape(rows)[:-3], size, -1))
 
     def _sign(self, factor):
@@ -233,7 +236,8 @@ class PauliSensing(SensingOperator):
         hadamard = _hadamard(self._high).reshape(-1, self._step, self._high)
         signs = np.concatenate([hadamard, -hadamard], axis=-1)
         signs = ops.take(ops.cast(signs, dtype), step, axis=0)
-        return ops.bitwise_xor(address, shift[:, None]), ops.take(signs, row, axis=-1)
+        address = ops.bitwise_xor(address, shift[:, None])
+        return address, _backend.take(signs, row, axis=-1)
 
     def _flops(self, rank):
         size, m = self.shape[0], self.num_measurements

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo import _backend
 from zoo.layers.cosine_dense import check_count
 from zoo.layers.sensing.base import check_shape
 from zoo.layers.sensing.entries import warn_unseen
@@ -174,7 +175,9 @@ class SparseSensing(RankOneOperator):
             x = (x + _transposed(x)) / 2
         batch, values = ops.shape(x)[:-2], ops.cast(self._values, x.dtype)
         x = ops.transpose(ops.reshape(x, (-1, self.shape[0] * self.shape[1])))
-        entries = ops.reshape(ops.take(x, self._places, axis=0), (*values.shape, -1))
+        entries = ops.reshape(
+            _backend.take(x, self._places, axis=0), (*values.shape, -1)
+        )
         y = self._unit * ops.sum(values[..., None] * entries, axis=0)
         return ops.reshape(ops.transpose(y), (*batch, -1))
 
@@ -189,7 +192,7 @@ class SparseSensing(RankOneOperator):
         return (x + _transposed(x)) / 2 if self.symmetric else x
 
     def _rows(self, columns, side):
-        taken = ops.take(columns, self._places[side], axis=0)
+        taken = _backend.take(columns, self._places[side], axis=0)
         if self.kind != "rank_one":
             return taken
         values = ops.cast(self._values[side], columns.dtype)

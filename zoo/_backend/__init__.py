@@ -42,6 +42,16 @@ def under_xla():
     return graph is not None and control_flow_util.GraphOrParentsInXlaContext(graph)
 
 
+def take(x, indices, axis):
+    """`ops.take` for indices that are not negative.
+
+    Keras adds the axis to those that are, which on TensorFlow takes as long again.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return ops.take(x, indices, axis=axis)
+    return tf.gather(x, indices, axis=axis)
+
+
 def subtract_products(optimizer, variable, *terms):
     """`variable -= sum of scale * x` over pairs of terms, inside `update_step`.
 
