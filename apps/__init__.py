@@ -9,4 +9,5 @@ STUDIES = {
     "games": "Optimisation in games: optimistic, mirror and symplectic methods; GANs.",
     "large_batch": "Large batches and the generalisation gap.",
     "margins": "Margins: the losses that widen them, and what they predict.",
+    "matrix_sensing": "Matrices of low rank and quantum states, from few measurements.",
 }

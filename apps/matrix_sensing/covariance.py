@@ -46,7 +46,6 @@ class Covariance(SensingStudy):
         "runs": 3,
     }
     presets["paper"] = {**presets["cpu"], "dataset": ["covtype"], "rank": ["15"]}
-    published = {"covtype": "most of the structure, with undesired patterns"}
 
     def prepare(self, config):
         self.check_choices(config, "dataset", COVARIANCES)
@@ -67,7 +66,11 @@ class Covariance(SensingStudy):
         self.seeds(hp, config)
 
     def seconds(self, values, config):
-        return {"truncation": 0.1, "least_squares": 10.0}.get(values["method"], 3.0)
+        size = (len(self.data[values["dataset"]][0]) / 64) ** 4
+        if values["method"] == "least_squares":
+            return 0.1 + 20 * size
+        steps = {"truncation": 0, "cg": min(config.iterations, 200)}
+        return 0.5 + 5e-3 * size * steps.get(values["method"], config.iterations)
 
     def run(self, hp, config, logdir):
         truth, _ = self.data[hp.get("dataset")]

@@ -85,7 +85,7 @@ class Methods(SensingStudy):
             "method": [*METHODS],
             "condition": ["1.3"],
             "measurements": 640,
-            "iterations": 1500,
+            "iterations": 1100,
             "runs": 1,
         },
     }
@@ -93,10 +93,9 @@ class Methods(SensingStudy):
         **presets["quick"],
         "condition": ["1.3", "10"],
         "iterations": 5000,
-        "runs": 5,
+        "runs": 3,
     }
     presets["paper"] = {**presets["cpu"], "runs": 10}
-    published = {"uv": "it did not work as well as U U^T"}
 
     def prepare(self, config):
         self.check_choices(config, "method", METHODS)
@@ -109,7 +108,7 @@ class Methods(SensingStudy):
         self.seeds(hp, config)
 
     def seconds(self, values, config):
-        return 1.5
+        return 0.7 + 5e-4 * config.iterations
 
     def run(self, hp, config, logdir):
         method, seed = METHODS[hp.get("method")], hp.get("seed")

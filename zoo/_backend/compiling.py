@@ -101,11 +101,13 @@ def widest_float():
     return "float64"
 
 
-def fused(function):
-    """Returns `function` of arrays as one kernel: for many operations on few numbers.
+def fused(function, *arrays):
+    """Returns `function(*arrays)`, by one kernel: for many operations on few numbers.
 
-    TensorFlow takes about a microsecond for each operation of a graph, however small.
+    TensorFlow takes about a microsecond for each operation of a graph, however small;
+    on long arrays its own kernels are as fast.
     """
     if keras.backend.backend() == "tensorflow":
-        return tf.function(function, jit_compile=True, autograph=False)
-    return function
+        # One for each graph: to be traced again for other shapes is what it warns of.
+        function = tf.function(function, jit_compile=True, autograph=False)
+    return function(*arrays)

@@ -66,7 +66,7 @@ def test_a_fused_function_equals_itself():
         return 3 * x * x - 2 * x + 1
 
     x = np.linspace(-1, 1, 7)
-    np.testing.assert_allclose(fused(polynomial)(x), polynomial(x), rtol=1e-12)
+    np.testing.assert_allclose(fused(polynomial, x), polynomial(x), rtol=1e-12)
 
 
 def test_widest_float():

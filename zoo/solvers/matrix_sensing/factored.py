@@ -1,8 +1,8 @@
 """Steps of factored methods: gradient descent, scaled or not, and conjugate gradients.
 
-A method is a pair of functions: `start(z)` makes the state of the iteration, a dict
-with the factors `z` and the residual `e = A(X) - y`; `step(state, count)` makes the
-next.
+A method is a triple of functions, as `loop.iterate` takes it: `start(z)` makes the
+state of the iteration, a dict with the factors `z` and the residual `e = A(X) - y`;
+`step(state)` makes the next; the third, if any, computes `e` anew.
 """
 
 from keras import ops
@@ -10,8 +10,6 @@ from keras import ops
 from zoo.solvers.matrix_sensing.forms import gram
 from zoo.solvers.matrix_sensing.line_search import exact_step
 
-# The residual that conjugate gradients add to is computed anew after so many steps.
-REFRESH = 32
 # Products with the adjoint for its largest singular value.
 POWER_STEPS = 8
 
@@ -32,7 +30,7 @@ def gradient_descent(
             eta = step_constant / bound_of_curvature(form, z, weigh(e), probe)
         return {"z": z, "e": e, "u": z, "rate": eta}
 
-    def step(state, count):
+    def step(state):
         z, e = state["z"], state["e"]
         direction = form.pull(weigh(e), form.lift(z))
         if balance is not None:
@@ -48,7 +46,7 @@ def gradient_descent(
         e = form.value(form.lift(ahead)) - y
         return {"z": ahead, "e": e, "u": u, "rate": state["rate"]}
 
-    return start, step
+    return start, step, None
 
 
 def scaled_gradient_descent(form, y, weigh, rate, damping):
@@ -57,20 +55,21 @@ def scaled_gradient_descent(form, y, weigh, rate, damping):
     def start(z):
         return {"z": z, "e": form.value(form.lift(z)) - y}
 
-    def step(state, count):
+    def step(state):
         z, e = state["z"], weigh(state["e"])
         direction = form.pull(e, form.lift(z))
         direction = form.precondition(z, direction, damping * _norm(e))
         z = z - _wide(rate) * direction
         return {"z": z, "e": form.value(form.lift(z)) - y}
 
-    return start, step
+    return start, step, None
 
 
 def conjugate_gradients(form, y, weigh, damping):
     """Preconditioned nonlinear conjugate gradients with the exact line search.
 
-    Polak and Ribiere's rule, with a restart where it does not point downhill.
+    Polak and Ribiere's rule. What the line search leaves has no part along the last
+    direction, so that the next one points downhill.
     """
 
     def start(z):
@@ -85,44 +84,35 @@ def conjugate_gradients(form, y, weigh, damping):
             "scaled": zeros,
         }
 
-    def step(state, count):
+    def step(state):
         z, lifted, e = state["z"], state["lifted"], weigh(state["e"])
         gradient = form.pull(e, lifted)
         scaled = form.precondition(z, gradient, damping * _norm(e))
         last = _dot(state["scaled"], state["gradient"])
         new = _dot(scaled, gradient - state["gradient"])
-        kept = ops.maximum(new / ops.where(last > 0, last, 1.0), 0.0)
-        kept = ops.where(last > 0, kept, 0.0)
+        # At first the direction that is kept is zero.
+        kept = ops.maximum(new, 0.0) / ops.maximum(last, 1e-30)
         direction = _wide(kept) * state["direction"] - scaled
-        uphill = _dot(direction, gradient) >= 0
-        direction = ops.where(_wide(uphill), -scaled, direction)
         steps = form.lift(direction)
         first, second = form.pair(lifted, steps)
         t = exact_step(e, weigh(first), weigh(second))
         in_vector, in_matrix = t[..., None], _wide(t)
-        z = z + in_matrix * direction
-        lifted, e = ops.cond(
-            (count + 1) % REFRESH == 0,
-            lambda: refresh(z),
-            lambda: (
-                tuple(w + in_matrix * d for w, d in zip(lifted, steps, strict=True)),
-                state["e"] + in_vector * (first + in_vector * second),
-            ),
-        )
         return {
-            "z": z,
-            "e": e,
-            "lifted": lifted,
+            "z": z + in_matrix * direction,
+            "e": state["e"] + in_vector * (first + in_vector * second),
+            "lifted": tuple(
+                w + in_matrix * d for w, d in zip(lifted, steps, strict=True)
+            ),
             "direction": direction,
             "gradient": gradient,
             "scaled": scaled,
         }
 
-    def refresh(z):
-        lifted = form.lift(z)
-        return lifted, form.value(lifted) - y
+    def refresh(state):
+        lifted = form.lift(state["z"])
+        return {**state, "lifted": lifted, "e": form.value(lifted) - y}
 
-    return start, step
+    return start, step, refresh
 
 
 def bound_of_curvature(form, z, e, probe):

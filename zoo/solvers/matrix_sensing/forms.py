@@ -1,8 +1,8 @@
 """How factors make a matrix, for iterations that know of one array of factors alone.
 
 The array `z` holds `U` for `X = U U^T` and `[U; V]`, one above the other, for
-`X = U V^T`. Values are those of the operator over its scale, so that measurements keep
-lengths on average.
+`X = U V^T`. With the weight `1 / scale^2` of the operator, `weight A^T(A(X))` is `X` on
+average.
 """
 
 from keras import ops
@@ -12,13 +12,13 @@ from zoo.layers.sensing import to_complex, to_stacked
 KINDS = ("psd", "hermitian", "general", "indefinite")
 
 
-def make_form(operator, kind, scale, signs=None):
+def make_form(operator, kind, weight, signs=None):
     """Returns the form of `kind`, one of `KINDS`."""
     if kind == "general":
-        return Product(operator, scale)
+        return Product(operator, weight)
     if kind == "hermitian":
-        return Hermitian(operator, scale)
-    return Symmetric(operator, scale, signs)
+        return Hermitian(operator, weight)
+    return Symmetric(operator, weight, signs)
 
 
 class Symmetric:
@@ -27,9 +27,9 @@ class Symmetric:
     # The gradient of `|A(X) - y|^2 / 2` over what `pull` returns.
     gradient_factor = 2.0
 
-    def __init__(self, operator, scale, signs=None):
+    def __init__(self, operator, weight, signs=None):
         self.operator = operator
-        self.scale = scale
+        self.weight = weight
         self.signs = None if signs is None else signs[..., None, :]
 
     def halves(self, z):
@@ -40,17 +40,16 @@ class Symmetric:
 
     def value(self, lifted):
         (w,) = lifted
-        return self.operator.combine(self._signed(w), w) / self.scale
+        return self.operator.combine(self._signed(w), w)
 
     def pair(self, lifted, steps):
         (w,), (d,) = lifted, steps
         right = () if self.signs is None else (self._signed(w), self._signed(d))
-        first, second = self.operator.combine_pair(w, d, *right)
-        return first / self.scale, second / self.scale
+        return self.operator.combine_pair(w, d, *right)
 
     def pull(self, e, lifted):
         (w,) = lifted
-        return self._signed(self.operator.pull(e / self.scale, w))
+        return self._signed(self.operator.pull(self.weight * e, w))
 
     def precondition(self, z, g, damping):
         """Returns `g (U^T U + damping)^-1`."""
@@ -108,9 +107,9 @@ class Product:
 
     gradient_factor = 1.0
 
-    def __init__(self, operator, scale):
+    def __init__(self, operator, weight):
         self.operator = operator
-        self.scale = scale
+        self.weight = weight
 
     def halves(self, z):
         return ops.split(z, [self.operator.shape[0]], axis=-2)
@@ -120,16 +119,15 @@ class Product:
         return self.operator.lift(u), self.operator.lift(v, "right")
 
     def value(self, lifted):
-        return self.operator.combine(*lifted) / self.scale
+        return self.operator.combine(*lifted)
 
     def pair(self, lifted, steps):
         (left, right), (step_left, step_right) = lifted, steps
-        first, second = self.operator.combine_pair(left, step_left, right, step_right)
-        return first / self.scale, second / self.scale
+        return self.operator.combine_pair(left, step_left, right, step_right)
 
     def pull(self, e, lifted):
         left, right = lifted
-        e = e / self.scale
+        e = self.weight * e
         return ops.concatenate(
             [self.operator.pull(e, right), self.operator.pull_left(e, left)], axis=-2
         )

@@ -42,14 +42,16 @@ class Structure:
     restart: bool
 
 
-def run(operator, structure, y, scale, numbers, probes, columns, weights, given, truth):
+def run(
+    operator, structure, y, weight, numbers, probes, columns, weights, given, truth
+):
     """Solves a batch of problems.
 
     Args:
         operator: the operator.
         structure: a `Structure`.
-        y: `[..., m]`, of length 1 or nearly so, divided by the operator's scale.
-        scale: scalar, the operator's scale.
+        y: `[..., m]`, of the length of the operator's scale.
+        weight: scalar, 1 over the square of that.
         numbers: `[len(NUMBERS), ...]`.
         probes: random `[..., rows of z, more columns than the rank]`.
         columns: 1 for the columns that a problem's factors have, else 0, `[..., 1,
@@ -64,7 +66,7 @@ def run(operator, structure, y, scale, numbers, probes, columns, weights, given,
     """
     numbers = dict(zip(NUMBERS, ops.unstack(numbers, num=len(NUMBERS)), strict=True))
     method, kind = structure.method, structure.kind
-    form = make_form(operator, kind, scale)
+    form = make_form(operator, kind, weight)
 
     def weigh(e):
         return e if weights is None else e * weights
@@ -74,24 +76,24 @@ def run(operator, structure, y, scale, numbers, probes, columns, weights, given,
     )
     if columns is not None:
         z = z * columns
-    form = make_form(operator, kind, scale, signs)
+    form = make_form(operator, kind, weight, signs)
     factors, damping = form.factors, numbers["damping"]
     rate = numbers["learning_rate"]
     if method == "cg":
-        start, step = conjugate_gradients(form, y, weigh, damping)
+        steps = conjugate_gradients(form, y, weigh, damping)
     elif method == "scaled_gd":
-        start, step = scaled_gradient_descent(form, y, weigh, rate, damping)
+        steps = scaled_gradient_descent(form, y, weigh, rate, damping)
     elif method == "iht":
-        start, step = hard_thresholding(form, kind, y, weigh, probes, z.shape[-1], rate)
+        steps = hard_thresholding(form, kind, y, weigh, probes, z.shape[-1], rate)
     elif method == "nuclear":
-        start, step = nuclear_norm_descent(form, kind, y, weigh, numbers["radius"])
+        steps = nuclear_norm_descent(form, kind, y, weigh, numbers["radius"])
         identity = ops.eye(operator.shape[1], dtype=y.dtype)
 
         def factors(x):
             return x, identity
 
     else:
-        start, step = gradient_descent(
+        steps = gradient_descent(
             form,
             y,
             weigh,
@@ -106,7 +108,7 @@ def run(operator, structure, y, scale, numbers, probes, columns, weights, given,
         truth = form.factors(truth[0])
     limits = numbers["tolerance"], numbers["min_change"]
     z, *rest = iterate(
-        start, step, factors, z, y, weights, truth, limits, structure.max_iterations
+        steps, factors, z, y, weights, truth, limits, structure.max_iterations
     )
     return *factors(z), *rest, spectrum
 
@@ -128,7 +130,7 @@ def first(form, structure, y, weigh, probes, given, gain):
         z = orthogonal_start(form, kind, probes[..., :rank], gain)
     if start == "svp":
         rate = ops.full_like(gain, WARM_RATE)
-        begin, step = hard_thresholding(form, kind, y, weigh, probes, rank, rate)
+        begin, step, _ = hard_thresholding(form, kind, y, weigh, probes, rank, rate)
         state = begin(probes[..., :rank])
-        z = ops.fori_loop(0, WARM_STEPS, lambda i, state: step(state, i), state)["z"]
+        z = ops.fori_loop(0, WARM_STEPS, lambda i, state: step(state), state)["z"]
     return z, signs if kind == "indefinite" else None, spectrum

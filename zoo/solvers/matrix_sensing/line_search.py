@@ -19,20 +19,16 @@ def exact_step(residual, first, second):
         `t`, `[...]`, in the dtype of `residual`; 0 where the misfit does not change.
     """
     # Near the solution the products differ by more than float32 holds.
-    wide = widest_float()
-    a0, a1, a2 = (ops.cast(x, wide) for x in (residual, first, second))
-    t = _fused_minimum(
-        _dot(a0, a1), _dot(a1, a1), _dot(a0, a2), _dot(a1, a2), _dot(a2, a2)
+    a0, a1, a2 = (ops.cast(x, widest_float()) for x in (residual, first, second))
+    pairs = (a0, a1), (a1, a1), (a0, a2), (a1, a2), (a2, a2)
+    products = [ops.sum(a * b, axis=-1) for a, b in pairs]
+    t = fused(
+        lambda a01, a11, a02, a12, a22: quartic_minimum(
+            a01, a11 + 2 * a02, 3 * a12, 2 * a22
+        ),
+        *products,
     )
     return ops.cast(t, residual.dtype)
-
-
-def _dot(a, b):
-    return ops.sum(a * b, axis=-1)
-
-
-def _minimum(a01, a11, a02, a12, a22):
-    return quartic_minimum(a01, a11 + 2 * a02, 3 * a12, 2 * a22)
 
 
 def quartic_minimum(c0, c1, c2, c3):
@@ -71,6 +67,3 @@ def quartic_minimum(c0, c1, c2, c3):
     best = ops.argmin(values, axis=-1)[..., None]
     t = ops.take_along_axis(t, best, axis=-1)[..., 0]
     return ops.where(size > 0, t, 0.0)
-
-
-_fused_minimum = fused(_minimum)

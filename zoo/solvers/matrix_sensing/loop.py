@@ -6,6 +6,8 @@ from keras import ops
 
 # Up to this many entries `X` is formed to measure its distance from the truth.
 LARGEST_FORMED = 2**18
+# A method that adds up its residual computes it anew after so many steps.
+REFRESH = 32
 RUNNING, CONVERGED, STALLED, DIVERGED = range(4)
 REASONS = {
     RUNNING: "max_iterations",
@@ -15,12 +17,13 @@ REASONS = {
 }
 
 
-def iterate(start, step, factors, z, y, weights, truth, limits, max_iterations):
+def iterate(method, factors, z, y, weights, truth, limits, max_iterations):
     """Iterates each problem until it is solved, stands still, or is no longer finite.
 
     Args:
-        start: function from factors to the state of a method.
-        step: function from a state and the count of steps to the next state.
+        method: triple of functions: from factors to a state, a dict with the factors
+            `"z"` and the residual `"e"`; from a state to the next; and from a state to
+            the same without what rounding has added up, or `None`.
         factors: function from `z` of a state to the left and the right factor.
         z: first factors.
         y: measured values, of length 1 or nearly so.
@@ -33,6 +36,7 @@ def iterate(start, step, factors, z, y, weights, truth, limits, max_iterations):
         The last `z`, or that of the least held-out error; the history, `[quantities,
         max_iterations + 1, ...]`; the number of steps; and the reason of the stop.
     """
+    start, step, refresh = method
     batch = len(y.shape) > 1
     parts = [None] if weights is None else [weights, 1.0 - weights]
     sizes = [_norm(y if part is None else y * part) for part in parts]
@@ -61,30 +65,42 @@ def iterate(start, step, factors, z, y, weights, truth, limits, max_iterations):
         return ops.any(reason == RUNNING)
 
     def body(count, state, history, reason, steps, best):
-        new = step(state, count)
+        new = step(state)
         change = _norm(new["e"] - state["e"]) / _norm(new["e"] + y)
-        seen = look(new)
-        alive = reason == RUNNING
-        reason = ops.where(alive, verdict(seen[0], change, limits), reason)
+        seen, alive = look(new), reason == RUNNING
+        news = verdict(seen[0], change, limits)
         # What is no longer finite is not taken, and what has stopped stays.
-        taken = alive & (reason != DIVERGED)
+        taken = news != DIVERGED
         if batch:
+            taken = taken & alive
             state = select(taken, new, state)
+            news = ops.where(alive, news, reason)
+            seen = ops.where(alive, seen, math.nan)
         else:
             state = {**new, "z": ops.where(taken, new["z"], state["z"])}
-        seen = ops.where(alive, seen, math.nan)
         history = ops.where(rows == count + 1, seen[:, None], history)
         if best:
             better = seen[1] < best[1]
             best = select(better, (state["z"], seen[1]), best)
         steps = steps + ops.cast(alive, steps.dtype)
-        return count + 1, state, history, reason, steps, best
+        return count + 1, state, history, news, steps, best
 
+    def block(count, state, *rest):
+        """Steps, and then what they add up computed anew."""
+        end = ops.minimum(count + REFRESH, max_iterations)
+        count, state, *rest = ops.while_loop(
+            lambda count, *rest: going(count, *rest) & (count < end),
+            body,
+            (count, state, *rest),
+        )
+        return count, refresh(state), *rest
+
+    every = 1 if refresh is None else REFRESH
     _, state, history, reason, steps, best = ops.while_loop(
         going,
-        body,
+        body if refresh is None else block,
         (0, state, history, reason, steps, best),
-        maximum_iterations=max_iterations,
+        maximum_iterations=math.ceil(max_iterations / every),
     )
     return best[0] if best else state["z"], history, steps, reason
 
@@ -93,8 +109,7 @@ def verdict(residual, change, limits):
     """Returns why a problem stops, or that it goes on."""
     reason = ops.where(change < limits[1], STALLED, RUNNING)
     reason = ops.where(residual <= limits[0], CONVERGED, reason)
-    finite = ops.isfinite(residual) & ops.isfinite(change)
-    return ops.where(finite, reason, DIVERGED)
+    return ops.where(ops.isfinite(residual + change), reason, DIVERGED)
 
 
 def relative_error(factors, truth):

@@ -27,8 +27,8 @@ def hard_thresholding(form, kind, y, weigh, probes, rank, rate):
         basis, _ = spectral_basis(form, kind, weigh(y), probes)
         return state_of(basis, ops.zeros_like(z[..., 0, :]))
 
-    def step(state, count):
-        gradient = rate[..., None] * weigh(state["e"]) / form.scale
+    def step(state):
+        gradient = (form.weight * rate)[..., None] * weigh(state["e"])
         if kind == "general":
             return rectangular_step(state, gradient)
         return symmetric_step(state, gradient)
@@ -66,7 +66,7 @@ def hard_thresholding(form, kind, y, weigh, probes, rank, rate):
             z = basis[..., :rank] * roots
             lifted = operator.lift(basis)
             w = lifted[..., :rank]
-            value = operator.combine(w * kept[..., None, :], w) / form.scale
+            value = operator.combine(w * kept[..., None, :], w)
         return {
             "z": z,
             "e": value - y,
@@ -75,7 +75,7 @@ def hard_thresholding(form, kind, y, weigh, probes, rank, rate):
             "lifted": lifted,
         }
 
-    return start, step
+    return start, step, None
 
 
 def nuclear_norm_descent(form, kind, y, weigh, radius):
@@ -88,10 +88,10 @@ def nuclear_norm_descent(form, kind, y, weigh, radius):
     identity = operator.lift(ops.eye(operator.shape[1], dtype=y.dtype), "right")
 
     def measure(x):
-        return operator.combine(operator.lift(x), identity) / form.scale
+        return operator.combine(operator.lift(x), identity)
 
     def adjoint(e):
-        return operator.pull(weigh(e) / form.scale, identity)
+        return operator.pull(form.weight * weigh(e), identity)
 
     def start(z):
         x = adjoint(y)
@@ -104,7 +104,7 @@ def nuclear_norm_descent(form, kind, y, weigh, radius):
         x = project(ops.matmul(left, ops.swapaxes(right, -1, -2)))
         return state_of(x, x, ops.ones_like(y[..., :1]), curvature)
 
-    def step(state, count):
+    def step(state):
         x, ahead, t = state["x"], state["ahead"], state["t"]
         new = project(ahead - adjoint(measure(ahead) - y) / state["curvature"])
         apart = ops.sum((ahead - new) * (new - x), axis=(-2, -1))[..., None] > 0
@@ -132,7 +132,7 @@ def nuclear_norm_descent(form, kind, y, weigh, radius):
             "curvature": curvature,
         }
 
-    return start, step
+    return start, step, None
 
 
 def project_to_capped_simplex(values, radius):

@@ -135,7 +135,7 @@ def solve(
     fitted = m if weights is None else int(weights.sum())
     checks.check_enough(operator, ranks, kind, fitted, overparameterized)
 
-    # The graph sees problems of one size: |y| and, on average, |X|_F are 1.
+    # The graph sees problems of one size: on average |X|_F is 1.
     scale = operator.scale * (fitted / m) ** 0.5
     y = np.asarray(operator.center(y))
     norm = np.linalg.norm(y if weights is None else y * weights, axis=-1) / scale
@@ -152,6 +152,7 @@ def solve(
         **({"learning_rate": 1.0} if auto else {}),
         **{"tolerance": tolerance, "min_change": min_change, "gain": gain},
         "radius": options.get("radius", 1.0) / norm,
+        "damping": options.get("damping", 0.0) / scale,
     }
     width = int(ranks.max())
     rows = sum(operator.factor_rows) if kind == "general" else operator.factor_rows[0]
@@ -169,8 +170,8 @@ def solve(
         restart=bool(options.get("restart")),
     )
     arrays = (
-        y / (norm * scale)[..., None],
-        scale,
+        y / norm[..., None],
+        scale**-2,
         np.stack([np.broadcast_to(numbers.get(one, 0.0), batch) for one in NUMBERS]),
         generator.normal(size=(*batch, rows, more)),
         columns,

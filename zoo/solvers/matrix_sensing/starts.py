@@ -22,7 +22,7 @@ def spectral_basis(form, kind, y, probes):
         The orthonormal basis or the pair of bases, and the eigenvalues, of the largest
         magnitude first, or the singular values.
     """
-    operator, weights = form.operator, y / form.scale
+    operator, weights = form.operator, form.weight * y
 
     if kind == "general":
 
