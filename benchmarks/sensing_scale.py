@@ -1,7 +1,7 @@
 """The sections on large problems of `benchmarks/matrix_sensing.py`."""
 
 import functools
-import resource
+import pathlib
 import statistics
 import time
 
@@ -17,9 +17,15 @@ from zoo.solvers.matrix_sensing import tomography as recover
 RANK, TARGET = 5, 1e-4
 
 
+def forget_peak():
+    """Makes what the process holds now its peak."""
+    pathlib.Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak():
-    """The most memory that the process has held, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """The most memory that the process has held since, MB."""
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def huge(quick):
@@ -28,7 +34,8 @@ def huge(quick):
     # What TensorFlow loads for its first graphs is not the problem's.
     small = HadamardSensing(64, 640)
     for method in ("cg", "iht"):
-        solve(small, small(low_rank_matrix((64, 64), 2)).numpy(), 2, method)
+        y = small(low_rank_matrix((64, 64), 2, seed=1)).numpy()
+        solve(small, y, 2, method, min_change=0.0)
     for n in (1024, 4096):
         operator = HadamardSensing(n, 50 * n)
         truth = low_rank_matrix((n, n), RANK, 1.3)
@@ -39,8 +46,8 @@ def huge(quick):
             call = functools.partial(
                 solve, operator, y, RANK, method, tolerance=0.7 * TARGET
             )
-            before = peak()
-            start = time.process_time()
+            forget_peak()
+            before, start = peak(), time.process_time()
             result = call()
             first, extra = time.process_time() - start, peak() - before
             seconds[method] = cpu_seconds(call, 2 if quick else 5)
@@ -62,8 +69,8 @@ def huge(quick):
             rows[-1].append(verdicts(checks))
             good &= all(checks.values())
     print(
-        "Memory is what the peak of the process grows by in the first call, its graph "
-        "included; a method's is what it adds to the one above.\n"
+        "Memory is what the process holds at most in the first call, its graph "
+        "included, above what it held before.\n"
     )
     columns = ["n", "method", "steps", "error", "CPU s", "first CPU s", "memory, MB"]
     print_table([*columns, "bounds"], rows)
@@ -90,6 +97,7 @@ def tomography(quick):
             state = random_state(qubits, seed=seed)
             stacked = to_stacked(tf.constant(state, "complex64"))
             y = PauliSensing.random(qubits, m, seed=seed)(stacked).numpy()
+            forget_peak()
             before, start = peak(), time.process_time()
             operator = PauliSensing.random(qubits, m, seed=seed)
             result = recover(operator, y, tolerance=0.07)

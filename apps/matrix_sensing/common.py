@@ -79,6 +79,11 @@ class SensingStudy(Study):
             )
 
 
+def apart(seed, count):
+    """Returns ints, different seeds of `count` things that are not to be alike."""
+    return [int(one) for one in np.random.SeedSequence(seed).generate_state(count)]
+
+
 def recover(*args, solver=solve, **kwargs):
     """Calls a solver without its warnings, of few or of many measurements.
 

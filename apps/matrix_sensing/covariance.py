@@ -4,7 +4,7 @@ import matplotlib.figure
 import numpy as np
 import pandas as pd
 
-from zoo.apps.matrix_sensing.common import SensingStudy, recover
+from zoo.apps.matrix_sensing.common import SensingStudy, apart, recover
 from zoo.data import covariance
 from zoo.data.low_rank import COVARIANCES
 from zoo.layers.sensing import GaussianSensing
@@ -74,7 +74,7 @@ class Covariance(SensingStudy):
 
     def run(self, hp, config, logdir):
         truth, _ = self.data[hp.get("dataset")]
-        rank, method, seed = hp.get("rank"), hp.get("method"), hp.get("seed")
+        rank, method, seeds = hp.get("rank"), hp.get("method"), apart(hp.get("seed"), 2)
         n = len(truth)
         m = round(hp.get("share") * unknowns(n))
         values, vectors = np.linalg.eigh(truth)
@@ -84,7 +84,7 @@ class Covariance(SensingStudy):
             x = factor[:, -rank:] @ factor[:, -rank:].T
         else:
             operator = GaussianSensing(
-                (n, n), m, symmetric=True, seed=seed, dtype="float64"
+                (n, n), m, symmetric=True, seed=seeds[0], dtype="float64"
             )
             y = np.asarray(operator(factor))
             if method == "least_squares":
@@ -98,7 +98,7 @@ class Covariance(SensingStudy):
                     truth=factor,
                     max_iterations=config.iterations,
                     overparameterized=m < freedom(n, rank),
-                    seed=seed,
+                    seed=seeds[1],
                     **METHODS[method],
                 )
                 x, steps, errors = (

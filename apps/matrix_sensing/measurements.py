@@ -7,6 +7,7 @@ from zoo.apps.matrix_sensing.common import (
     RANK,
     SIZE,
     SensingStudy,
+    apart,
     recover,
     say_small,
     say_steps,
@@ -89,9 +90,9 @@ class Measurements(SensingStudy):
 
     def run(self, hp, config, logdir):
         kind, density, method = self.cases[hp.get("case")]
-        seed = hp.get("seed")
-        u = low_rank_matrix((SIZE, SIZE), RANK, CONDITION, seed=seed)
-        operator = make_operator(kind, density, config.measurements, seed)
+        seeds = apart(hp.get("seed"), 3)
+        u = low_rank_matrix((SIZE, SIZE), RANK, CONDITION, seed=seeds[0])
+        operator = make_operator(kind, density, config.measurements, seeds[1])
         options = {}
         if method != "cg":
             rate = float(method.split("_")[1])
@@ -106,7 +107,7 @@ class Measurements(SensingStudy):
             truth=u,
             max_iterations=config.iterations,
             min_change=0.0,
-            seed=seed,
+            seed=seeds[2],
             **options,
         )
         errors = result.history["error"]

@@ -9,6 +9,7 @@ from zoo.apps.matrix_sensing.common import (
     RANK,
     SIZE,
     SensingStudy,
+    apart,
     recover,
     say_small,
     say_steps,
@@ -85,14 +86,14 @@ class Methods(SensingStudy):
             "method": [*METHODS],
             "condition": ["1.3"],
             "measurements": 640,
-            "iterations": 1100,
+            "iterations": 1500,
             "runs": 1,
         },
     }
     presets["cpu"] = {
         **presets["quick"],
         "condition": ["1.3", "10"],
-        "iterations": 5000,
+        "iterations": 6000,
         "runs": 3,
     }
     presets["paper"] = {**presets["cpu"], "runs": 10}
@@ -111,13 +112,13 @@ class Methods(SensingStudy):
         return 0.7 + 5e-4 * config.iterations
 
     def run(self, hp, config, logdir):
-        method, seed = METHODS[hp.get("method")], hp.get("seed")
-        u = low_rank_matrix((SIZE, SIZE), RANK, hp.get("condition"), seed=seed)
+        method, seeds = METHODS[hp.get("method")], apart(hp.get("seed"), 3)
+        u = low_rank_matrix((SIZE, SIZE), RANK, hp.get("condition"), seed=seeds[0])
         operator = GaussianSensing(
             (SIZE, SIZE),
             config.measurements,
             symmetric=not method.general,
-            seed=seed,
+            seed=seeds[1],
             dtype="float64",
         )
         y = np.asarray(operator(u))
@@ -136,7 +137,7 @@ class Methods(SensingStudy):
                 max_iterations=config.iterations,
                 tolerance=1e-9,
                 min_change=min_change,
-                seed=seed,
+                seed=seeds[2],
                 **options,
             )
         )

@@ -3,7 +3,14 @@
 import numpy as np
 import pandas as pd
 
-from zoo.apps.matrix_sensing.common import RANK, SIZE, SensingStudy, finite, recover
+from zoo.apps.matrix_sensing.common import (
+    RANK,
+    SIZE,
+    SensingStudy,
+    apart,
+    finite,
+    recover,
+)
 from zoo.data import low_rank_matrix, measurement_noise
 from zoo.layers.sensing import GaussianSensing
 from zoo.study import Section, new_figure
@@ -12,7 +19,7 @@ CONDITION, HOLDOUT = 1.3, 0.1
 # Learning rate, momentum and length of a column of the orthogonal start.
 SETTINGS = {
     "small": (0.3, 0.5, 0.01),
-    "long_steps": (0.8, 0.5, 0.01),
+    "long_steps": (1.0, 0.5, 0.01),
     "longer_steps": (1.5, 0.5, 0.01),
     "large_start": (0.3, 0.5, 1.0),
 }
@@ -53,15 +60,17 @@ class Noise(SensingStudy):
         return 1 + solves * 1.5e-4 * cells * config.iterations
 
     def run(self, hp, config, logdir):
-        seed = hp.get("seed")
+        seeds = apart(hp.get("seed"), 4)
         rate, momentum, gain = SETTINGS[hp.get("setting")]
-        u = low_rank_matrix((SIZE, SIZE), RANK, CONDITION, seed=seed)
+        u = low_rank_matrix((SIZE, SIZE), RANK, CONDITION, seed=seeds[0])
         operator = GaussianSensing(
-            (SIZE, SIZE), config.measurements, symmetric=True, seed=seed
+            (SIZE, SIZE), config.measurements, symmetric=True, seed=seeds[1]
         )
         clean = np.asarray(operator(u))
         # The same noise at all ranks, and more of it at higher levels.
-        noisy = np.stack([measurement_noise(clean, one, seed) for one in config.noise])
+        noisy = np.stack(
+            [measurement_noise(clean, level, seeds[2]) for level in config.noise]
+        )
         cells = [(rank, noise) for rank in config.rank for noise in config.noise]
 
         def solved(holdout):
@@ -81,7 +90,7 @@ class Noise(SensingStudy):
                 min_change=0.0,
                 holdout=holdout,
                 overparameterized=True,
-                seed=seed,
+                seed=seeds[3],
             )
 
         result = solved(0.0)
@@ -244,4 +253,6 @@ class Noise(SensingStudy):
                     if diverged.any()
                 ]
                 parts.append(f"`{setting}` {', '.join(ranks) or 'none'}")
+        if not parts:
+            return ""
         return f" Ranks that diverged at any level here: {'; '.join(parts)}."

@@ -6,7 +6,13 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from zoo.apps.matrix_sensing.common import SensingStudy, recover, say_small, timed
+from zoo.apps.matrix_sensing.common import (
+    SensingStudy,
+    apart,
+    recover,
+    say_small,
+    timed,
+)
 from zoo.data import low_rank_matrix
 from zoo.layers.sensing import HadamardSensing
 from zoo.study import Section, format_mean, new_figure
@@ -70,17 +76,17 @@ class Scaling(SensingStudy):
 
     def run(self, hp, config, logdir):
         method, size = self.cases[hp.get("case")]
-        seed = hp.get("seed")
+        seeds = apart(hp.get("seed"), 3)
         if method == "full_svd":
-            matrix = np.random.default_rng(seed).normal(size=(size, size))
+            matrix = np.random.default_rng(seeds[0]).normal(size=(size, size))
             # On more threads it would count their waiting for each other.
             with threadpool_limits(1):
                 start = time.process_time()
                 np.linalg.svd(matrix)
                 seconds = time.process_time() - start
             return {"cpu_seconds": seconds, "bytes": matrix.nbytes}
-        u = low_rank_matrix((size, size), RANK, CONDITION, seed=seed)
-        operator = HadamardSensing(size, PER_ROW * size, seed=seed)
+        u = low_rank_matrix((size, size), RANK, CONDITION, seed=seeds[0])
+        operator = HadamardSensing(size, PER_ROW * size, seed=seeds[1])
         y = np.asarray(operator(u))
         result, seconds = timed(
             lambda min_change=1e-7: recover(
@@ -92,7 +98,7 @@ class Scaling(SensingStudy):
                 tolerance=TOLERANCE,
                 min_change=min_change,
                 max_iterations=config.iterations,
-                seed=seed,
+                seed=seeds[2],
                 **METHODS[method],
             )
         )

@@ -283,13 +283,15 @@ def check_shape(shape):
 
 
 def check_finite_array(name, value, ndim):
-    """Returns `value` as a real NumPy array of `ndim` axes, none of them empty."""
+    """Returns `value` as a NumPy array of floats with `ndim` axes, none empty."""
     array = np.asarray(ops.convert_to_numpy(value))
     if np.iscomplexobj(array) or array.ndim != ndim or 0 in array.shape:
         raise ValueError(
             f"`{name}` must be real and have {ndim} axes, none empty. "
             f"Received: {name} of shape {array.shape} and dtype {array.dtype}"
         )
+    if not np.issubdtype(array.dtype, np.floating):
+        array = array.astype("float64")
     if not np.isfinite(array).all():
         raise ValueError(
             f"`{name}` must be finite. Received: {name} with "

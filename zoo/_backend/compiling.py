@@ -1,7 +1,9 @@
 """Compiling a function of a layer once for all layers of its structure."""
 
 import collections
+import itertools
 import json
+import weakref
 
 import keras
 import numpy as np
@@ -12,6 +14,9 @@ if keras.backend.backend() == "tensorflow":
 elif keras.backend.backend() == "jax":
     import jax
 
+# Numbers of the layers whose class may hold more than its config and weights say.
+_LAYERS = weakref.WeakKeyDictionary()
+_COUNTER = itertools.count()
 # Compiled functions by what they depend on, the last used at the end.
 _COMPILED = collections.OrderedDict()
 _MOST_COMPILED = 64
@@ -20,13 +25,14 @@ _MOST_COMPILED = 64
 def call_compiled(function, layer, structure, *arrays):
     """Calls `function(layer, structure, *arrays)` in a graph that outlives the layer.
 
-    The graph takes the layer's weights as arguments: layers that differ in their
-    weights alone share it, and it keeps none of them alive.
+    The graph takes the layer's weights as arguments: layers of this package that differ
+    in their weights alone share it, and it keeps none of them alive. Of a class from
+    elsewhere, which may hold constants, each layer has its own.
 
     Args:
         function: pure function of a layer, a structure and arrays, that returns a tuple
             of arrays.
-        layer: built layer. But for its weights it is what its config says.
+        layer: built layer.
         structure: hashable, what else `function` depends on.
         *arrays: NumPy arrays of real numbers, which the graph takes in the dtype of the
             layer's variables; pairs of such; or `None`.
@@ -41,11 +47,9 @@ def call_compiled(function, layer, structure, *arrays):
         else _tensor(array, layer)
         for array in arrays
     ]
-    config = layer.get_config()
-    static = {name: config[name] for name in config if name not in ("name", "seed")}
     key = (
         type(layer),
-        json.dumps(static, sort_keys=True, default=str),
+        _constants(layer),
         function,
         structure,
         str(keras.tree.map_structure(_spec, (values, arrays))),
@@ -56,6 +60,16 @@ def call_compiled(function, layer, structure, *arrays):
             _COMPILED.popitem(last=False)
     _COMPILED.move_to_end(key)
     return tuple(map(ops.convert_to_numpy, _COMPILED[key](values, arrays)))
+
+
+def _constants(layer):
+    """What tells layers apart that have weights of the same shapes."""
+    if not type(layer).__module__.startswith("zoo."):
+        return _LAYERS.setdefault(layer, next(_COUNTER))
+    config = layer.get_config()
+    # The seeds of this package fill weights.
+    static = {name: config[name] for name in config if name not in ("name", "seed")}
+    return json.dumps(static, sort_keys=True)
 
 
 def _tensor(array, layer):
@@ -87,7 +101,9 @@ def _compile(function, layer, structure, values, arrays):
         )
         compiled = tf.function(run, autograph=False).get_concrete_function(*specs)
     elif backend == "jax":
-        compiled = jax.jit(run).lower(values, arrays).compile()
+        # Accelerators round products to fewer bits unless told not to.
+        with jax.default_matmul_precision("highest"):
+            compiled = jax.jit(run).lower(values, arrays).compile()
     else:
         return run
     held.clear()
@@ -101,13 +117,16 @@ def widest_float():
     return "float64"
 
 
-def fused(function, *arrays):
-    """Returns `function(*arrays)`, by one kernel: for many operations on few numbers.
+def fused(function, columns):
+    """Makes one kernel of a function of few numbers: of `[rows, columns]`, to `[rows]`.
 
     TensorFlow takes about a microsecond for each operation of a graph, however small;
     on long arrays its own kernels are as fast.
     """
-    if keras.backend.backend() == "tensorflow":
-        # One for each graph: to be traced again for other shapes is what it warns of.
-        function = tf.function(function, jit_compile=True, autograph=False)
-    return function(*arrays)
+    if keras.backend.backend() != "tensorflow":
+        return function
+    # One for all graphs, for a kernel is never let go.
+    signature = [tf.TensorSpec([None, columns], "float64")]
+    return tf.function(
+        function, input_signature=signature, jit_compile=True, autograph=False
+    )

@@ -11,6 +11,7 @@ import numpy as np
 
 from zoo._backend import compiling
 from zoo._backend.compiling import call_compiled, fused, widest_float
+from zoo.layers import CosineDense
 
 
 def scaled(layer, power, x, pair, nothing):
@@ -19,7 +20,7 @@ def scaled(layer, power, x, pair, nothing):
 
 
 def dense(seed, units=3):
-    layer = keras.layers.Dense(units, kernel_initializer="normal")
+    layer = CosineDense(units)
     keras.utils.set_random_seed(seed)
     layer.build((None, 4))
     return layer
@@ -61,12 +62,31 @@ def test_no_layer_is_kept():
     assert reference() is None
 
 
-def test_a_fused_function_equals_itself():
-    def polynomial(x):
-        return 3 * x * x - 2 * x + 1
+class Shifted(keras.layers.Layer):
+    """A layer with a constant that its config does not tell."""
 
-    x = np.linspace(-1, 1, 7)
-    np.testing.assert_allclose(fused(polynomial, x), polynomial(x), rtol=1e-12)
+    def __init__(self, shift):
+        super().__init__()
+        self.shift = np.asarray(shift)
+
+    def call(self, x):
+        return x + self.shift
+
+
+def test_layers_from_elsewhere_share_nothing():
+    x = np.zeros((1, 2))
+    for shift in (1.0, 2.0):
+        layer = Shifted([shift, shift])
+        shifted, _ = call_compiled(scaled, layer, 1, x, (x, x), None)
+        np.testing.assert_array_equal(shifted, [[shift, shift]])
+
+
+def test_a_fused_function_equals_itself():
+    def products(rows):
+        return 3 * rows[:, 0] * rows[:, 1] + 1
+
+    rows = np.random.default_rng(0).normal(size=(5, 2))
+    np.testing.assert_allclose(fused(products, 2)(rows), products(rows), rtol=1e-12)
 
 
 def test_widest_float():

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 
+from zoo.layers.sensing import SensingOperator
 from zoo.solvers.matrix_sensing.forms import KINDS
 
 STARTS = ("spectral", "orthogonal", "svp")
@@ -32,6 +33,16 @@ WITHOUT = {"iht": ("indefinite",), "nuclear": ("hermitian", "indefinite")}
 
 def check_measurements(operator, y):
     """Returns `y` as a float64 array `[..., m]`."""
+    if not isinstance(operator, SensingOperator):
+        raise ValueError(
+            "`operator` must be a `zoo.layers.sensing.SensingOperator`. "
+            f"Received: operator of type {type(operator).__name__}"
+        )
+    if operator.variable_dtype not in ("float32", "float64"):
+        raise ValueError(
+            "`operator` must have variables of float32 or float64. "
+            f"Received: operator of dtype {operator.variable_dtype}"
+        )
     y = np.asarray(y)
     if np.iscomplexobj(y):
         raise ValueError(
@@ -95,6 +106,11 @@ def check_kind(operator, kind, method, start):
         raise ValueError(
             f"`start` must be one of {STARTS}, or factors. Received: start={start!r}"
         )
+    if method == "iht" and not isinstance(start, str):
+        raise ValueError(
+            "`start` must not be given for method='iht', which starts at X = 0. "
+            f"Received: start of type {type(start).__name__}"
+        )
     if isinstance(start, str) and start == "svp" and kind == "indefinite":
         raise ValueError(
             "`start` must not be 'svp' for the kind 'indefinite'. Received: start='svp'"
@@ -107,7 +123,7 @@ def check_kind(operator, kind, method, start):
     return kind
 
 
-def check_rank(operator, rank, y):
+def check_rank(operator, rank, method, y):
     """Returns the ranks, `[...]` as the batch of `y` or one int."""
     ranks, largest = np.asarray(rank), min(operator.shape)
     valid = ranks.dtype.kind in "iu" and ranks.size and ranks.min() >= 1
@@ -116,7 +132,76 @@ def check_rank(operator, rank, y):
             f"`rank` must be an int from 1 to {largest}, or one for each problem of "
             f"the batch. Received: rank={rank!r}"
         )
+    if ranks.ndim and method == "nuclear":
+        raise ValueError(
+            "`rank` must be one int for method='nuclear', which finds its own. "
+            f"Received: rank={rank!r}"
+        )
     return ranks
+
+
+def check_sizes(scale, fit):
+    """Checks that what is divided by can be."""
+    if not 0 < scale < math.inf:
+        raise ValueError(
+            "`operator` must have matrices that are neither zero nor too large. "
+            f"Received: operator of scale {scale}"
+        )
+    if not (np.all(fit > 0) and np.all(np.isfinite(fit / scale))):
+        raise ValueError(
+            "`y` must not be zero, nor too large, where it is fitted. "
+            f"Received: y of length {fit.min():g} to {fit.max():g}"
+        )
+
+
+def check_factors(operator, name, factors, kind, batch, rank):
+    """Returns the pair of factors that a user gave, real: `[Re; Im]` of complex ones.
+
+    Args:
+        operator: the operator.
+        name: str, of the argument.
+        factors: as in `solve`.
+        kind: str.
+        batch: tuple, the batch's shape; factors have it, or none.
+        rank: int, the columns, or `None` for any number.
+    """
+    pair = isinstance(factors, (tuple, list))
+    if pair != (kind in ("general", "indefinite")) or (pair and len(factors) != 2):
+        expected = "one factor" if pair else "the pair of factors"
+        if pair and kind in ("general", "indefinite"):
+            expected = "the pair of factors"
+        raise ValueError(
+            f"`{name}` must be {expected} of X for kind={kind!r}. "
+            f"Received: {name} of type {type(factors).__name__}"
+        )
+    both = [np.asarray(one) for one in (factors if pair else (factors, factors))]
+    if kind == "hermitian" and np.iscomplexobj(both[0]):
+        both = [np.concatenate([one.real, one.imag], axis=-2) for one in both]
+    for one, rows in zip(both, operator.factor_rows, strict=True):
+        shape = one.shape
+        valid = one.ndim >= 2 and shape[:-2] in ((), batch) and shape[-2] == rows
+        if not valid or shape[-1] != (rank or both[0].shape[-1]):
+            columns = "the same number of" if rank is None else rank
+            raise ValueError(
+                f"`{name}` must have factors of {rows} rows and {columns} columns, "
+                "of one problem or of all. "
+                f"Received: {name} with a factor of shape {shape}"
+            )
+        if np.iscomplexobj(one) or not np.isfinite(one).all() or not np.any(one):
+            raise ValueError(
+                f"`{name}` must be real for kind={kind!r}, finite and not zero. "
+                f"Received: {name} with a factor of dtype {one.dtype}, from "
+                f"{np.min(one):g} to {np.max(one):g}"
+            )
+    if kind == "indefinite":
+        u, v = both
+        signs = np.sign(np.sum(u * v, axis=-2, keepdims=True))
+        if not np.allclose(v, np.where(signs < 0, -u, u)):
+            raise ValueError(
+                f"`{name}` must be U and U with the signs of some columns changed for "
+                f"kind='indefinite'. Received: {name} of other factors"
+            )
+    return both
 
 
 def check_options(method, options):
@@ -159,11 +244,8 @@ def is_number(value, positive):
 
 def check_limits(gain, max_iterations, tolerance, min_change, holdout):
     """Checks where the iteration starts and ends."""
-    if (
-        isinstance(max_iterations, bool)
-        or not isinstance(max_iterations, int)
-        or max_iterations < 1
-    ):
+    whole = isinstance(max_iterations, numbers.Integral)
+    if isinstance(max_iterations, bool) or not whole or max_iterations < 1:
         raise ValueError(
             "`max_iterations` must be an int from 1 up. "
             f"Received: max_iterations={max_iterations!r}"
@@ -199,7 +281,9 @@ def check_enough(operator, ranks, kind, fitted, overparameterized):
         "general": (r * (n1 + n2 - r), n1 * n2),
         "hermitian": (r * (2 * n1 - r), n1 * n1),
     }.get(kind, (r * (2 * n1 - r + 1) // 2, n1 * (n1 + 1) // 2))
-    if fitted >= unknowns:
+    # A centred operator measures one combination less.
+    centered = getattr(operator, "centered", False)
+    if fitted - centered >= unknowns:
         warnings.warn(
             f"{fitted} measurements determine all {unknowns} entries of X: "
             "`least_squares` recovers it whatever its rank.",

@@ -120,11 +120,15 @@ def bound_of_curvature(form, z, e, probe):
 
     The first by the Grams of the factors, the second by power iterations.
     """
-    lifted = probe / _norm(probe, 2)
-    for _ in range(POWER_STEPS):
-        product = form.pull(e, form.lift(lifted))
+
+    def power_step(_, vector_and_size):
+        vector, _ = vector_and_size
+        product = form.adjoint(e, form.lift(vector))
         size = _norm(product, 2)
-        lifted = product / ops.where(size > 0, size, 1.0)
+        return product / ops.where(size > 0, size, 1.0), size
+
+    size = _norm(probe, 2)
+    _, size = ops.fori_loop(0, POWER_STEPS, power_step, (probe / size, size))
     grams = [ops.linalg.eigh(gram(factor))[0] for factor in form.halves(z)]
     sizes = [ops.sqrt(ops.maximum(values[..., -1], 0.0)) for values in grams]
     return sizes[0] * sizes[-1] + size[..., 0, 0]

@@ -5,6 +5,8 @@ The array `z` holds `U` for `X = U U^T` and `[U; V]`, one above the other, for
 average.
 """
 
+import keras
+import numpy as np
 from keras import ops
 
 from zoo.layers.sensing import to_complex, to_stacked
@@ -23,9 +25,6 @@ def make_form(operator, kind, weight, signs=None):
 
 class Symmetric:
     """`X = U U^T`, or `U diag(signs) U^T`, with an operator that is symmetric."""
-
-    # The gradient of `|A(X) - y|^2 / 2` over what `pull` returns.
-    gradient_factor = 2.0
 
     def __init__(self, operator, weight, signs=None):
         self.operator = operator
@@ -47,9 +46,14 @@ class Symmetric:
         right = () if self.signs is None else (self._signed(w), self._signed(d))
         return self.operator.combine_pair(w, d, *right)
 
-    def pull(self, e, lifted):
+    def adjoint(self, e, lifted):
+        """Returns `G z`, `G = weight A^T(e)`."""
         (w,) = lifted
-        return self._signed(self.operator.pull(self.weight * e, w))
+        return self.operator.pull(self.weight * e, w)
+
+    def pull(self, e, lifted):
+        """Returns the gradient of factors, but for a factor."""
+        return self._signed(self.adjoint(e, lifted))
 
     def precondition(self, z, g, damping):
         """Returns `g (U^T U + damping)^-1`."""
@@ -105,8 +109,6 @@ class Hermitian(Symmetric):
 class Product:
     """`X = U V^T`, of any shape."""
 
-    gradient_factor = 1.0
-
     def __init__(self, operator, weight):
         self.operator = operator
         self.weight = weight
@@ -125,12 +127,15 @@ class Product:
         (left, right), (step_left, step_right) = lifted, steps
         return self.operator.combine_pair(left, step_left, right, step_right)
 
-    def pull(self, e, lifted):
+    def adjoint(self, e, lifted):
+        """Returns `G V` above `G^T U`, `G = weight A^T(e)`: the gradient of both."""
         left, right = lifted
         e = self.weight * e
         return ops.concatenate(
             [self.operator.pull(e, right), self.operator.pull_left(e, left)], axis=-2
         )
+
+    pull = adjoint
 
     def precondition(self, z, g, damping):
         """Returns `G V (V^T V + damping)^-1` above `G^T U (U^T U + damping)^-1`."""
@@ -161,11 +166,13 @@ def _t(x):
 
 
 def _solve_right(g, h, damping):
-    """Returns `g (h + damping)^-1`; where that has no finite entries, `g` itself."""
-    identity = ops.eye(h.shape[-1], dtype=h.dtype)
+    """Returns `g (h + damping)^-1`; where `h` is not finite, `g` itself."""
+    size = h.shape[-1]
+    identity = ops.eye(size, dtype=h.dtype)
     trace = ops.sum(h * identity, axis=(-2, -1))
-    # Far below the rounding of `h`, yet enough for columns that are zero.
-    damping = damping + (1e-12 * trace + 1e-30)
+    # No less than the rounding of `h`: some columns may be zero, or depend on others.
+    rounding = size * np.finfo(keras.backend.standardize_dtype(h.dtype)).eps
+    damping = damping + (rounding * trace + 1e-30)
     h = h + damping[..., None, None] * identity
     # The inversion raises for what is not finite, in all problems of a batch.
     h = ops.where(ops.isfinite(trace)[..., None, None], h, identity)

@@ -35,7 +35,7 @@ class Structure:
     kind: str
     rank: int
     start: str
-    max_iterations: int
+    rows: int
     auto: bool
     balance: bool
     momentum: bool
@@ -43,7 +43,17 @@ class Structure:
 
 
 def run(
-    operator, structure, y, weight, numbers, probes, columns, weights, given, truth
+    operator,
+    structure,
+    y,
+    weight,
+    most,
+    numbers,
+    probes,
+    columns,
+    weights,
+    given,
+    truth,
 ):
     """Solves a batch of problems.
 
@@ -52,6 +62,7 @@ def run(
         structure: a `Structure`.
         y: `[..., m]`, of the length of the operator's scale.
         weight: scalar, 1 over the square of that.
+        most: scalar, the steps that are made at most.
         numbers: `[len(NUMBERS), ...]`.
         probes: random `[..., rows of z, more columns than the rank]`.
         columns: 1 for the columns that a problem's factors have, else 0, `[..., 1,
@@ -84,7 +95,9 @@ def run(
     elif method == "scaled_gd":
         steps = scaled_gradient_descent(form, y, weigh, rate, damping)
     elif method == "iht":
-        steps = hard_thresholding(form, kind, y, weigh, probes, z.shape[-1], rate)
+        steps = hard_thresholding(
+            form, kind, y, weigh, probes, structure.rank, rate, columns
+        )
     elif method == "nuclear":
         steps = nuclear_norm_descent(form, kind, y, weigh, numbers["radius"])
         identity = ops.eye(operator.shape[1], dtype=y.dtype)
@@ -107,8 +120,9 @@ def run(
     if truth is not None and kind == "hermitian":
         truth = form.factors(truth[0])
     limits = numbers["tolerance"], numbers["min_change"]
+    most = ops.cast(most, "int32")
     z, *rest = iterate(
-        steps, factors, z, y, weights, truth, limits, structure.max_iterations
+        steps, factors, z, y, weights, truth, limits, most, structure.rows
     )
     return *factors(z), *rest, spectrum
 
@@ -121,7 +135,7 @@ def first(form, structure, y, weigh, probes, given, gain):
         left, right = given
         if kind == "general":
             return ops.concatenate([left, right], axis=-2), None, spectrum
-        signs = ops.sign(ops.sum(left * right, axis=-2))
+        signs = 1.0 - 2.0 * ops.cast(ops.sum(left * right, axis=-2) < 0, left.dtype)
         return left, signs if kind == "indefinite" else None, spectrum
     z = signs = None
     if start == "spectral" or kind == "indefinite":

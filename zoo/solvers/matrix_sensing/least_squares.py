@@ -1,6 +1,7 @@
 """Least squares: what recovers any matrix, once there are enough measurements."""
 
 import numpy as np
+import scipy.linalg
 
 from zoo.solvers.matrix_sensing.checks import check_measurements
 
@@ -30,18 +31,35 @@ def least_squares(operator, y):
     >>> print(np.abs(least_squares(operator, y) - x).max() < 1e-5)
     True
     """
-    y = np.asarray(operator.center(check_measurements(operator, y)))
+    y = check_measurements(operator, y)
+    if y.ndim > 1:
+        raise ValueError(
+            f"`y` must be of one problem, [m]. Received: y of shape {y.shape}"
+        )
+    y = np.asarray(operator.center(y))
     matrices = operator.dense()
+    # What the rounding of the matrices alone lets be seen is not.
+    smallest = 10 * np.finfo(operator.variable_dtype).eps
+    if not operator.symmetric:
+        flat = matrices.reshape(len(matrices), -1)
+        return _solve(flat, y, smallest).reshape(operator.shape)
+    # An orthonormal basis of the symmetric matrices: an entry off the diagonal and its
+    # mirror count as one, root 2 times as large.
+    matrices = (matrices + np.conj(np.swapaxes(matrices, 1, 2))) / 2
+    n, (rows, columns) = operator.shape[0], np.triu_indices(operator.shape[0], 1)
+    above = 2**0.5 * matrices[:, rows, columns]
+    pieces = [matrices.real[:, range(n), range(n)], above.real]
     if operator.hermitian:
-        # Real and imaginary parts are the unknowns of a real system.
-        parts = np.concatenate([matrices.real, matrices.imag], axis=-1)
-        x = _solve(parts.astype("float64"), y)
-        real, imag = np.split(x, 2, axis=-1)
-        return real + 1j * imag
-    return _solve(matrices.astype("float64"), y)
+        pieces.append(above.imag)
+    entries = _solve(np.concatenate(pieces, axis=1), y, smallest)
+    entries[n:] /= 2**0.5
+    diagonal, real, imag = np.split(entries, [n, n + len(rows)])
+    x = np.zeros(operator.shape, "complex128" if operator.hermitian else "float64")
+    x[rows, columns] = real + 1j * imag if operator.hermitian else real
+    return x + np.conj(x.T) + np.diag(diagonal)
 
 
-def _solve(matrices, y):
-    flat = matrices.reshape(len(matrices), -1)
-    # Rows in the span of the matrices: the solution keeps their symmetry.
-    return np.linalg.lstsq(flat, y, rcond=None)[0].reshape(matrices.shape[1:])
+def _solve(a, y, smallest):
+    # By a QR decomposition with pivots: several times as fast as by singular values.
+    a = a.astype("float64")
+    return scipy.linalg.lstsq(a, y, cond=smallest, lapack_driver="gelsy")[0]

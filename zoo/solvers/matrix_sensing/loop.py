@@ -17,7 +17,7 @@ REASONS = {
 }
 
 
-def iterate(method, factors, z, y, weights, truth, limits, max_iterations):
+def iterate(method, factors, z, y, weights, truth, limits, most, rows):
     """Iterates each problem until it is solved, stands still, or is no longer finite.
 
     Args:
@@ -26,20 +26,25 @@ def iterate(method, factors, z, y, weights, truth, limits, max_iterations):
             the same without what rounding has added up, or `None`.
         factors: function from `z` of a state to the left and the right factor.
         z: first factors.
-        y: measured values, of length 1 or nearly so.
+        y: measured values.
         weights: 0 where a measurement is held out, else 1; or `None`.
         truth: pair of factors of the true matrix, or `None`.
         limits: the residual that solves a problem, and the change that is none.
-        max_iterations: int.
+        most: int32 scalar, the steps that are made at most.
+        rows: int above it, of the history.
 
     Returns:
         The last `z`, or that of the least held-out error; the history, `[quantities,
-        max_iterations + 1, ...]`; the number of steps; and the reason of the stop.
+        rows, ...]`; the number of steps; and the reason of the stop.
     """
     start, step, refresh = method
     batch = len(y.shape) > 1
-    parts = [None] if weights is None else [weights, 1.0 - weights]
-    sizes = [_norm(y if part is None else y * part) for part in parts]
+    parts, sizes = [None], [_norm(y)]
+    if weights is not None:
+        held = 1.0 - weights
+        # Few values, or sparse ones, may all be zero.
+        parts = [weights, held]
+        sizes = [_norm(y * weights), _norm(y) * ops.sqrt(ops.mean(held))]
 
     def look(state):
         """Residual, held-out error, distance from the truth."""
@@ -54,40 +59,40 @@ def iterate(method, factors, z, y, weights, truth, limits, max_iterations):
 
     state = start(z)
     seen = look(state)
-    count_shape = (max_iterations + 1,) + (1,) * len(seen.shape[1:])
-    rows = ops.reshape(ops.arange(max_iterations + 1), count_shape)
-    history = ops.where(rows == 0, seen[:, None], math.nan)
+    counts = ops.reshape(ops.arange(rows), (rows,) + (1,) * len(seen.shape[1:]))
+    history = ops.where(counts == 0, seen[:, None], math.nan)
     reason = verdict(seen[0], ops.ones_like(seen[0]), limits)
     best = (state["z"], seen[1]) if weights is not None else ()
     steps = ops.zeros_like(reason)
 
     def going(count, state, history, reason, steps, best):
-        return ops.any(reason == RUNNING)
+        return ops.any(reason == RUNNING) & (count < most)
 
     def body(count, state, history, reason, steps, best):
         new = step(state)
-        change = _norm(new["e"] - state["e"]) / _norm(new["e"] + y)
-        seen, alive = look(new), reason == RUNNING
+        change = _norm(new["e"] - state["e"])
+        change = change / ops.maximum(_norm(new["e"] + y), 1e-30)
+        seen = look(new)
         news = verdict(seen[0], change, limits)
         # What is no longer finite is not taken, and what has stopped stays.
         taken = news != DIVERGED
         if batch:
-            taken = taken & alive
+            taken = taken & (reason == RUNNING)
+            news = ops.where(reason == RUNNING, news, reason)
             state = select(taken, new, state)
-            news = ops.where(alive, news, reason)
-            seen = ops.where(alive, seen, math.nan)
         else:
             state = {**new, "z": ops.where(taken, new["z"], state["z"])}
-        history = ops.where(rows == count + 1, seen[:, None], history)
+        count = count + 1
+        history = ops.where(taken & (counts == count), seen[:, None], history)
         if best:
-            better = seen[1] < best[1]
+            better = taken & (seen[1] < best[1])
             best = select(better, (state["z"], seen[1]), best)
-        steps = steps + ops.cast(alive, steps.dtype)
-        return count + 1, state, history, news, steps, best
+        steps = steps + ops.cast(taken, steps.dtype)
+        return count, state, history, news, steps, best
 
     def block(count, state, *rest):
         """Steps, and then what they add up computed anew."""
-        end = ops.minimum(count + REFRESH, max_iterations)
+        end = count + REFRESH
         count, state, *rest = ops.while_loop(
             lambda count, *rest: going(count, *rest) & (count < end),
             body,
@@ -95,12 +100,10 @@ def iterate(method, factors, z, y, weights, truth, limits, max_iterations):
         )
         return count, refresh(state), *rest
 
-    every = 1 if refresh is None else REFRESH
     _, state, history, reason, steps, best = ops.while_loop(
         going,
         body if refresh is None else block,
         (0, state, history, reason, steps, best),
-        maximum_iterations=math.ceil(max_iterations / every),
     )
     return best[0] if best else state["z"], history, steps, reason
 

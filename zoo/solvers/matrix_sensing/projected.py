@@ -14,11 +14,12 @@ from zoo.solvers.matrix_sensing.starts import (
 POWER_STEPS = 30
 
 
-def hard_thresholding(form, kind, y, weigh, probes, rank, rate):
+def hard_thresholding(form, kind, y, weigh, probes, rank, rate, columns=None):
     """`X <- P_r(X - eta A^T(A(X) - y))`, by the subspace of the last projection.
 
     The projection is that on the `rank + 3` directions that a step of subspace
-    iteration makes of the last ones: no matrix of the size of `X` is formed.
+    iteration makes of the last ones: no matrix of the size of `X` is formed. `columns`
+    is 0 for those beyond the rank of a problem.
     """
     operator, hermitian = form.operator, kind == "hermitian"
 
@@ -57,6 +58,8 @@ def hard_thresholding(form, kind, y, weigh, probes, rank, rate):
 
     def state_of(basis, values):
         kept = ops.maximum(values[..., :rank], 0.0)
+        if columns is not None:
+            kept = kept * columns[..., 0, :]
         roots = ops.sqrt(kept)[..., None, :]
         if kind == "general":
             z = ops.concatenate(basis, axis=-2)[..., :rank] * roots
@@ -94,12 +97,11 @@ def nuclear_norm_descent(form, kind, y, weigh, radius):
         return operator.pull(form.weight * weigh(e), identity)
 
     def start(z):
-        x = adjoint(y)
-        for _ in range(POWER_STEPS):
-            x = x / ops.sqrt(ops.sum(x * x, axis=(-2, -1), keepdims=True))
-            x = adjoint(measure(x))
+        def power_step(_, x):
+            return adjoint(measure(x / size(x)))
+
         # The power method comes from below.
-        curvature = 1.02 * ops.sqrt(ops.sum(x * x, axis=(-2, -1), keepdims=True))
+        curvature = 1.02 * size(ops.fori_loop(0, POWER_STEPS, power_step, adjoint(y)))
         left, right = form.factors(z)
         x = project(ops.matmul(left, ops.swapaxes(right, -1, -2)))
         return state_of(x, x, ops.ones_like(y[..., :1]), curvature)
@@ -112,6 +114,9 @@ def nuclear_norm_descent(form, kind, y, weigh, radius):
         grown = (1 + ops.sqrt(1 + 4 * t * t)) / 2
         push = ops.where(apart, 0.0, (t - 1) / grown)[..., None]
         return state_of(new, new + push * (new - x), grown, state["curvature"])
+
+    def size(x):
+        return ops.sqrt(ops.sum(x * x, axis=(-2, -1), keepdims=True))
 
     def project(x):
         if kind == "general":

@@ -29,8 +29,8 @@ class SensingResult:
             step changed the measurements by less than `min_change`; `"diverged"`: the
             next step was not finite, and was not taken; `"max_iterations"`.
         residual: float, `|A(X) - y| / |y|` over the measurements that were fitted.
-        holdout_error: float, the same over those held out, of the factors that are
-            returned; `None` without.
+        holdout_error: float, `|A(X) - y|` over those held out, relative to `|y|` times
+            the root of their share, of the factors that are returned; `None` without.
         history: dict of arrays `[steps + 1]`, from the start on: `"residual"`, and
             where asked for `"holdout"` and `"error"`, the relative distance from
             `truth`. In a batch, problems that stopped early end in NaN.
@@ -69,12 +69,12 @@ def make_result(left, right, kind, method, history, names, steps, reasons):
         for name, curve in zip(names, history, strict=True)
     }
     words = np.vectorize(REASONS.get, otypes=[object])(reasons)
-    last = np.take_along_axis(curves["residual"], steps[..., None], -1)[..., 0]
-    # The iterate of the least held-out error is the one that is returned.
-    held_out = np.nanmin(curves["holdout"], -1) if "holdout" in curves else None
+    at, held_out = steps[..., None], None
     if "holdout" in curves:
-        at = np.nanargmin(curves["holdout"], -1)
-        last = np.take_along_axis(curves["residual"], at[..., None], -1)[..., 0]
+        # The iterate of the least held-out error is the one that is returned.
+        at = np.nanargmin(curves["holdout"], -1)[..., None]
+        held_out = np.take_along_axis(curves["holdout"], at, -1)[..., 0]
+    last = np.take_along_axis(curves["residual"], at, -1)[..., 0]
     if not steps.ndim:
         steps, words, last = int(steps), words.item(), float(last)
         held_out = None if held_out is None else float(held_out)

@@ -1,5 +1,7 @@
 """Recovers a matrix of low rank from linear measurements: one call for all methods."""
 
+import math
+
 import numpy as np
 
 from zoo._backend.compiling import call_compiled
@@ -54,12 +56,15 @@ def solve(
     of `y`. `"auto"` is the rule of Bhojanapalli et al., `step_constant / (|X_0|_2 +
     |G_0|_2)`; their proof takes 1/16. `balance` is the `lambda` of `lambda |U^T U - V^T
     V|_F^2`. `damping`, times `|A(X) - y|`, is added to the diagonal of `U^T U`.
-    `restart` drops the momentum where it points uphill.
+    `restart` drops the momentum where it points uphill. Measurements of rank one that
+    are not centred stretch the direction of the trace: there `"scaled_gd"` needs a
+    shorter rate than its default.
 
     Args:
-        operator: a `zoo.layers.sensing.SensingOperator`.
+        operator: a `zoo.layers.sensing.SensingOperator` in float32 or float64.
         y: `[..., m]`, measured values, real and finite.
-        rank: int, or an int array of the batch's shape for factors of different ranks.
+        rank: int, or an int array of the batch's shape for factors of different ranks,
+            which `"nuclear"` does not take.
         method: str, see above. Defaults to `"cg"`.
         kind: `"psd"` for `X = U U^T`, `"hermitian"` for `X = U U^H`, `"general"` for
             `X = U V^T`, or `"indefinite"` for `X = U diag(s) U^T` with signs `s`.
@@ -67,8 +72,8 @@ def solve(
             that is Hermitian, else `"general"`.
         start: `"spectral"`, the dominant part of `A^T(y)` by subspace iteration;
             `"orthogonal"`, random orthonormal columns times `gain`; `"svp"`, five
-            steps of hard thresholding; or the factors, in the form of `truth`.
-            `"iht"` starts at `X = 0`. Defaults to `"spectral"`.
+            steps of hard thresholding; or the factors, in the form of `truth`, which
+            `"iht"`, that starts at `X = 0`, does not take. Defaults to `"spectral"`.
         gain: float > 0, of the orthogonal start. Defaults to 0.01.
         max_iterations: int >= 1. Defaults to 1000.
         tolerance: float >= 0, the relative residual to stop at. Defaults to 1e-6.
@@ -126,7 +131,7 @@ def solve(
     """
     y = checks.check_measurements(operator, y)
     kind = checks.check_kind(operator, kind, method, start)
-    ranks = checks.check_rank(operator, rank, y)
+    ranks = checks.check_rank(operator, rank, method, y)
     options = checks.check_options(method, options)
     checks.check_limits(gain, max_iterations, tolerance, min_change, holdout)
     generator = np.random.default_rng(seed)
@@ -138,14 +143,20 @@ def solve(
     # The graph sees problems of one size: on average |X|_F is 1.
     scale = operator.scale * (fitted / m) ** 0.5
     y = np.asarray(operator.center(y))
-    norm = np.linalg.norm(y if weights is None else y * weights, axis=-1) / scale
+    fit = np.linalg.norm(y if weights is None else y * weights, axis=-1)
+    checks.check_sizes(operator.scale, fit)
+    norm = fit / scale
     roots = np.sqrt(norm)[..., None, None]
-    pairs = {
-        name: None
-        if factors is None or isinstance(factors, str)
-        else tuple(one / roots for one in read_pair(operator, name, factors, kind))
-        for name, factors in (("start", start), ("truth", truth))
-    }
+    width = int(ranks.max())
+    given, truth = (
+        tuple(
+            one / roots
+            for one in checks.check_factors(operator, name, factors, kind, batch, rank)
+        )
+        if not (factors is None or isinstance(factors, str))
+        else None
+        for name, factors, rank in (("start", start, width), ("truth", truth, None))
+    )
     auto = options.get("learning_rate") == "auto"
     numbers = {
         **options,
@@ -154,7 +165,6 @@ def solve(
         "radius": options.get("radius", 1.0) / norm,
         "damping": options.get("damping", 0.0) / scale,
     }
-    width = int(ranks.max())
     rows = sum(operator.factor_rows) if kind == "general" else operator.factor_rows[0]
     more = min(width + OVERSAMPLING, *operator.shape)
     columns = np.arange(width) < ranks[..., None, None] if ranks.ndim else None
@@ -162,8 +172,9 @@ def solve(
         method=method,
         kind=kind,
         rank=width,
-        start=start if isinstance(start, str) else "given",
-        max_iterations=max_iterations,
+        start=start if given is None else "given",
+        # One graph for many limits.
+        rows=2 ** math.ceil(math.log2(max_iterations + 1)),
         auto=auto,
         balance=bool(options.get("balance")),
         momentum=bool(options.get("momentum")),
@@ -172,12 +183,13 @@ def solve(
     arrays = (
         y / norm[..., None],
         scale**-2,
+        max_iterations,
         np.stack([np.broadcast_to(numbers.get(one, 0.0), batch) for one in NUMBERS]),
         generator.normal(size=(*batch, rows, more)),
         columns,
         weights,
-        pairs["start"],
-        pairs["truth"],
+        given,
+        truth,
     )
     outputs = call_compiled(run, operator, structure, *arrays)
     left, right, history, steps, reasons, spectrum = outputs
@@ -200,33 +212,12 @@ def hold_out(generator, m, share):
     return weights
 
 
-def read_pair(operator, name, factors, kind):
-    """Returns the left and right factors that a user gave, in the form of the graph."""
-    if kind in ("general", "indefinite"):
-        if not isinstance(factors, (tuple, list)) or len(factors) != 2:
-            raise ValueError(
-                f"`{name}` must be the pair of factors of X for kind={kind!r}. "
-                f"Received: {name} of type {type(factors).__name__}"
-            )
-        left, right = map(np.asarray, factors)
-    else:
-        left = np.asarray(factors)
-        if np.iscomplexobj(left):
-            left = np.concatenate([left.real, left.imag], axis=-2)
-        right = left
-    for one, rows in zip((left, right), operator.factor_rows, strict=True):
-        if one.ndim < 2 or one.shape[-2] != rows:
-            raise ValueError(
-                f"`{name}` must have factors of {operator.shape} rows. "
-                f"Received: {name} with a factor of shape {one.shape}"
-            )
-    return left, right
-
-
 def split(x, kind):
     """Returns factors of all columns of a matrix `X` that is given whole."""
     if kind == "psd":
         values, vectors = np.linalg.eigh(x)
+        # The largest first.
+        values, vectors = values[..., ::-1], vectors[..., ::-1]
         left = vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]
         return left, left
     u, values, v = np.linalg.svd(x, full_matrices=False)

@@ -12,7 +12,9 @@ def tomography(operator, expectations, rank=1, method="cg", **kwargs):
 
     `y_i = tr(P_i rho)`, with `rho = U U^H` and `tr rho = 1`
 
-    `solve` finds `rho`; what is added here is that its trace is made 1. Expectations
+    `solve` finds `rho`; what is added here is that its trace is made 1, after the
+    residual was taken. A state of full rank is found only if the identity is among the
+    strings, for no other measures a multiple of it. Expectations
     that were estimated from a finite number of shots are made by
     `zoo.data.measure_shots`; `zoo.metrics.fidelity` compares with a known state.
 

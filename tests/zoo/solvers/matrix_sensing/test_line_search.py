@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keras import ops
 
 from zoo.solvers.matrix_sensing.line_search import exact_step, quartic_minimum
 
 finite = st.floats(-1e3, 1e3, allow_subnormal=False)
+slopes = st.floats(1e-3, 1e3) | st.floats(-1e3, -1e-3)
 
 
 def value(t, c0, c1, c2, c3):
@@ -22,10 +24,10 @@ def scanned_minimum(coefficients):
 
 
 @settings(max_examples=200, deadline=None)
-@given(finite, finite, finite, st.floats(1e-3, 1e3))
+@given(slopes, finite, finite, st.floats(1e-3, 1e3))
 def test_no_root_of_the_derivative_is_lower(c0, c1, c2, c3):
     coefficients = np.array([c0, c1, c2, c3])
-    t = float(quartic_minimum(*map(np.asarray, coefficients)))
+    t = float(quartic_minimum(*map(ops.convert_to_tensor, coefficients)))
     best = scanned_minimum(coefficients)
     assert value(t, *coefficients) <= best + 1e-9 * (1 + abs(best))
 
@@ -63,3 +65,15 @@ def test_a_batch_equals_its_problems():
         for j in range(4):
             alone = float(exact_step(e[i, j], a[i, j], b[i, j]))
             assert together[i, j] == pytest.approx(alone, rel=1e-9)
+
+
+def test_no_step_is_lost_in_float32():
+    """What JAX computes with, where a step changes the measurements by a millionth."""
+    e, a, b = np.random.default_rng(2).normal(size=(3, 300))
+    for size in (1e-9, 1e-7, 1e-3, 1.0, 1e3):
+        a1, a2 = size * a, size**2 * b
+        products = [e @ a1, a1 @ a1 + 2 * e @ a2, 3 * a1 @ a2, 2 * a2 @ a2]
+        narrow = [ops.convert_to_tensor(x, "float32") for x in products]
+        wide = [ops.convert_to_tensor(x, "float64") for x in products]
+        expected = float(quartic_minimum(*wide))
+        assert float(quartic_minimum(*narrow)) == pytest.approx(expected, rel=1e-4)

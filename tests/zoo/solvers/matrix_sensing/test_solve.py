@@ -9,7 +9,8 @@ import weakref
 import numpy as np
 import pytest
 
-from zoo.data import low_rank_matrix, measurement_noise
+from zoo._backend import compiling
+from zoo.data import ghz_state, low_rank_matrix, measurement_noise
 from zoo.layers.sensing import (
     DenseSensing,
     EntrySensing,
@@ -19,7 +20,9 @@ from zoo.layers.sensing import (
     RankOneSensing,
     SignSensing,
     SparseSensing,
+    to_stacked,
 )
+from zoo.metrics import fidelity
 from zoo.solvers.matrix_sensing import SensingResult, least_squares, solve
 
 # Of few or of many measurements; what they say is tested below.
@@ -71,7 +74,7 @@ def error(result, x):
     ],
 )
 def test_a_method_recovers_a_kind(method, kind):
-    operator, y, rank, _, x = problem(kind, seed=hash((method, kind)) % 7)
+    operator, y, rank, _, x = problem(kind, seed=len(method))
     result = solve(operator, y, rank, method, kind=kind, max_iterations=2000)
     assert result.stop_reason == "converged"
     assert error(result, x) < 5e-6
@@ -164,7 +167,7 @@ def test_unbalanced_factors_do_not_slow_the_scaled_methods():
         assert abs(uneven - even) <= 0.05 * even + 1
 
 
-def test_momentum_is_kerass_nesterov():
+def test_momentum_follows_its_formula():
     """U+ = Z - eta G Z, Z+ = U+ + mu (U+ - U), in NumPy."""
     operator = GaussianSensing((20, 20), 400, symmetric=True, dtype="float64")
     truth = low_rank_matrix((20, 20), 2, 2.0)
@@ -253,6 +256,42 @@ def test_ranks_of_a_batch_pad_with_columns_of_zeros():
         solve(operator, np.stack([y, y]), np.array([2, 3, 4]))
 
 
+@pytest.mark.parametrize("method", ["fgd", "iht", "cg"])
+def test_each_problem_of_a_batch_keeps_to_its_rank(method):
+    operator, y, *_ = problem("psd")
+    y, ranks = measurement_noise(y, 0.3), np.array([1, 3])
+    result = solve(operator, np.stack([y, y]), ranks, method, overparameterized=True)
+    found = [np.linalg.matrix_rank(x, tol=1e-5) for x in result.to_dense()]
+    assert found == [1, 3]
+
+
+def test_held_out_values_that_are_zero_do_no_harm():
+    """Most strings of a GHZ state are."""
+    state = ghz_state(6)
+    operator = PauliSensing.random(6, 819, seed=0)
+    y = np.asarray(operator(to_stacked(state.astype("complex64"))))
+    result = solve(operator, y, 1, holdout=0.02)
+    assert np.isfinite(result.holdout_error)
+    assert fidelity(result.left, state) > 0.999
+
+
+def test_no_damping_and_dependent_columns_do_not_stop_a_batch():
+    operator, y, rank, *_ = problem("psd")
+    result = solve(operator, y, rank, start=np.ones((64, 2)), damping=0.0)
+    assert np.isfinite(result.left).all()
+    result = solve(operator, y, 6, "scaled_gd", damping=0.0, overparameterized=True)
+    assert np.isfinite(result.left).all()
+
+
+def test_one_graph_for_many_limits():
+    operator, y, rank, *_ = problem("psd")
+    solve(operator, y, rank, max_iterations=5, tolerance=0.0)
+    before = len(compiling._COMPILED)
+    result = solve(operator, y, rank, max_iterations=6, tolerance=1e-12)
+    assert len(compiling._COMPILED) == before
+    assert result.steps == 6
+
+
 def test_held_out_measurements_stop_an_overparameterized_fit_in_time():
     operator, y, _, truth, x = problem("psd")
     noisy = measurement_noise(y, 0.2, seed=3)
@@ -276,6 +315,13 @@ def test_a_rate_too_long_ends_as_diverged_and_finite():
     result = solve(operator, y, rank, "fgd", learning_rate=20.0)
     assert result.stop_reason == "diverged"
     assert np.isfinite(result.left).all()
+    # Of the factors that are returned.
+    matrices = operator.dense().astype("float64")
+    misfit = np.einsum("mij,ij->m", matrices, result.to_dense()) - y
+    expected = np.linalg.norm(misfit) / np.linalg.norm(y)
+    assert result.residual == pytest.approx(expected, rel=1e-3)
+    assert result.history["residual"][-1] == result.residual
+    assert len(result.history["residual"]) == result.steps + 1
 
 
 def test_history_of_the_error_is_that_of_the_factors():
@@ -331,7 +377,7 @@ def test_warns_of_few_measurements_and_of_enough_for_least_squares():
 
 SYMMETRIC = GaussianSensing((10, 10), 50, symmetric=True)
 GENERAL = GaussianSensing((10, 8), 60)
-Y = np.ones(50)
+Y, TRUTH = np.ones(50), np.ones((10, 1))
 
 
 @pytest.mark.parametrize(
@@ -366,6 +412,29 @@ Y = np.ones(50)
         ),
         (lambda: solve(SYMMETRIC, Y, 1, kind="indefinite", method="iht"), "'iht'"),
         (lambda: solve(SYMMETRIC, Y, 1, kind="indefinite", start="svp"), "'svp'"),
+        (lambda: solve(SYMMETRIC, Y, 1, "iht", start=np.ones((10, 1))), "'iht'"),
+        (lambda: solve(SYMMETRIC, Y, 2, start=np.ones((10, 3))), "2 columns"),
+        (lambda: solve(SYMMETRIC, Y, 1, start=np.full((10, 1), np.nan)), "finite"),
+        (lambda: solve(SYMMETRIC, Y, 1, start=np.ones((3, 10, 1))), "one problem"),
+        (lambda: solve(SYMMETRIC, Y, 1, truth=(TRUTH, TRUTH)), "`truth`.*one factor"),
+        (lambda: solve(SYMMETRIC, Y, 1, truth=0 * TRUTH), "`truth`.*not zero"),
+        (
+            lambda: solve(SYMMETRIC, Y, 1, kind="indefinite", start=(TRUTH, 2 * TRUTH)),
+            "`start`.*signs",
+        ),
+        (
+            lambda: solve(
+                SYMMETRIC, np.ones((2, 50)), np.array([1, 2]), "nuclear", radius=1.0
+            ),
+            "`rank`.*'nuclear'",
+        ),
+        (lambda: solve(DenseSensing(np.zeros((9, 3, 3))), np.ones(9), 1), "zero"),
+        (lambda: solve(None, Y, 1), "`operator`.*NoneType"),
+        (
+            lambda: solve(GaussianSensing((4, 4), 9, dtype="bfloat16"), np.ones(9), 1),
+            "float32 or float64.*bfloat16",
+        ),
+        (lambda: least_squares(SYMMETRIC, np.ones((2, 50))), "one problem"),
         (lambda: solve(SYMMETRIC, Y, 1, holdout=1.0), "`holdout`.*1.0"),
         (lambda: solve(SYMMETRIC, Y, 1, max_iterations=0), "`max_iterations`"),
         (lambda: solve(SYMMETRIC, Y, 1, tolerance=-1.0), "`tolerance`.*-1.0"),
@@ -399,6 +468,29 @@ def test_least_squares_needs_no_rank():
     np.testing.assert_allclose(least_squares(operator, y), x, atol=1e-5)
 
 
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_too_few_measurements_give_the_matrix_of_least_norm(symmetric):
+    operator = GaussianSensing((12, 12), 40, symmetric=symmetric, dtype="float64")
+    y = np.random.default_rng(0).normal(size=40)
+    flat = operator.dense().reshape(40, -1)
+    expected = (np.linalg.pinv(flat) @ y).reshape(12, 12)
+    np.testing.assert_allclose(least_squares(operator, y), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_least_squares_of_centered_measurements_in_float32(noise):
+    generator = np.random.default_rng(0)
+    operator = RankOneSensing(generator.normal(size=(400, 12)), centered=True)
+    x = generator.normal(size=(12, 12))
+    x = x + x.T
+    vectors = np.asarray(operator.a, "float64")
+    y = np.einsum("mi,ij,mj->m", vectors, x, vectors)
+    y = measurement_noise(y, noise, seed=1)
+    found = least_squares(operator, y)
+    bound = 1e-3 if not noise else 5 * noise
+    assert np.linalg.norm(found - x) < bound * np.linalg.norm(x)
+
+
 def test_on_jax():
     script = """
 import numpy as np
@@ -414,6 +506,11 @@ for method in ("cg", "fgd_momentum", "scaled_gd", "iht"):
     assert np.abs(result.to_dense() - u @ u.T).max() < 1e-5, method
 batch = solve(operator, np.stack([y, 2 * y]), 2, tolerance=1e-5)
 assert np.abs(batch.to_dense()[1] - 2 * u @ u.T).max() < 2e-5
+noisy = y + 0.05 * np.std(y) * np.random.default_rng(0).normal(size=y.shape)
+result = solve(operator, noisy, 2)
+assert result.stop_reason in ("stalled", "converged"), result.stop_reason
+assert 0.01 < result.residual < 0.1
+assert np.linalg.norm(result.to_dense() - u @ u.T) < 0.1
 pure = low_rank_matrix((16, 16), 1, kind="hermitian")
 operator = PauliSensing.random(4, 150)
 result = solve(operator, np.asarray(operator(pure)), 1, tolerance=1e-5)

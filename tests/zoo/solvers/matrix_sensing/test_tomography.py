@@ -61,7 +61,7 @@ def test_the_trace_is_what_differs_from_solve():
 
 def test_mistakes_end_in_one_line():
     operator = PauliSensing.random(3, 40)
-    with pytest.raises(ValueError, match=r"`expectations`.*\[-1, 1\]|between -1 and 1"):
+    with pytest.raises(ValueError, match=r"`expectations`.*outside"):
         tomography(operator, np.full(40, 1.5))
-    with pytest.raises(ValueError, match="`operator`.*GaussianSensing"):
+    with pytest.raises(ValueError, match=r"`operator`.*GaussianSensing"):
         tomography(GaussianSensing((8, 8), 30, symmetric=True), np.ones(30))
