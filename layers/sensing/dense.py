@@ -78,7 +78,8 @@ class DenseSensing(SensingOperator):
         if self.symmetric:
             packed = (flat[:, self._upper] + flat[:, self._lower]) / 2
             flat = packed.astype(matrices.dtype)
-        self.matrices = self.add_data("matrices", flat)
+        # By entries and measurements: a product with few rows reads them sooner so.
+        self.matrices = self.add_data("matrices", np.ascontiguousarray(flat.T))
 
     def lift(self, factor, side="left"):
         return self.to_float(factor)
@@ -88,15 +89,14 @@ class DenseSensing(SensingOperator):
 
     def combine_pair(self, left, step_left, right=None, step_right=None):
         # The two share a pass over the matrices.
-        if right is None:
-            right, step_right = left, step_left
-        first = ops.concatenate([left, step_left], axis=-1)
-        other = ops.concatenate([step_right, right], axis=-1)
-        products = [(first, other), (step_left, step_right)]
-        matrices = ops.stack(
-            [ops.matmul(one, ops.swapaxes(two, -1, -2)) for one, two in products]
-        )
-        return tuple(ops.unstack(self._measure(matrices), num=2))
+        if right is None and self.symmetric:
+            pairs = (2 * left, step_left), (step_left, step_left)
+        else:
+            joined = (left, step_left), (step_right, right)
+            first = tuple(ops.concatenate(pair, axis=-1) for pair in joined)
+            pairs = first, (step_left, step_right)
+        products = [ops.matmul(one, ops.swapaxes(two, -1, -2)) for one, two in pairs]
+        return tuple(ops.unstack(self._measure(ops.stack(products)), num=2))
 
     def pull(self, e, right):
         return ops.matmul(self._weighted(e), right)
@@ -113,16 +113,17 @@ class DenseSensing(SensingOperator):
             x = _backend.take(
                 x, self._upper, axis=-1
             ) + self._off_diagonal * _backend.take(x, self._lower, axis=-1)
-        # Transposed are the small ones: the matrices are read as they lie.
-        y = ops.matmul(ops.cast(self.matrices, x.dtype), ops.transpose(x))
-        return ops.reshape(self._unit * ops.transpose(y), (*batch, -1))
+        y = self._unit * ops.matmul(x, ops.cast(self.matrices, x.dtype))
+        return ops.reshape(y, (*batch, -1))
 
     def _weighted(self, e):
         """`G`, `[..., n1, n2]`, from weights `[..., m]`."""
         e = self.to_float(e)
         batch = ops.shape(e)[:-1]
         e = self._unit * ops.reshape(e, (-1, self.num_measurements))
-        x = ops.matmul(e, ops.cast(self.matrices, e.dtype))
+        # Transposed are the small ones: the matrices are read as they lie.
+        x = ops.matmul(ops.cast(self.matrices, e.dtype), ops.transpose(e))
+        x = ops.transpose(x)
         if self.symmetric:
             x = _backend.take(x, self._unpack, axis=-1)
         return ops.reshape(x, (*batch, *self.shape))
@@ -131,7 +132,7 @@ class DenseSensing(SensingOperator):
     def scale(self):
         n1, n2 = self.shape
         values = self._unit * ops.convert_to_numpy(self.matrices)
-        squares = np.einsum("mk,mk->k", values, values)
+        squares = np.einsum("km,km->k", values, values, dtype="float64")
         if not self.symmetric:
             return float(np.sqrt(squares.sum() / (n1 * n2)))
         total = squares.sum() + squares @ self._off_diagonal

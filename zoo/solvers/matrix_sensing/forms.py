@@ -166,14 +166,11 @@ def _t(x):
 
 
 def _solve_right(g, h, damping):
-    """Returns `g (h + damping)^-1`; where `h` is not finite, `g` itself."""
+    """Returns `g (h + damping)^-1`, for a positive semidefinite `h`."""
     size = h.shape[-1]
     identity = ops.eye(size, dtype=h.dtype)
-    trace = ops.sum(h * identity, axis=(-2, -1))
     # No less than the rounding of `h`: some columns may be zero, or depend on others.
     rounding = size * np.finfo(keras.backend.standardize_dtype(h.dtype)).eps
-    damping = damping + (rounding * trace + 1e-30)
-    h = h + damping[..., None, None] * identity
-    # The inversion raises for what is not finite, in all problems of a batch.
-    h = ops.where(ops.isfinite(trace)[..., None, None], h, identity)
-    return ops.matmul(g, ops.linalg.inv(h))
+    largest = ops.max(h, axis=(-2, -1), keepdims=True)
+    damping = damping[..., None, None] + (rounding * largest + 1e-30)
+    return ops.matmul(g, ops.linalg.inv(h + damping * identity))
