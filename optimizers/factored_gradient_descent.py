@@ -309,7 +309,16 @@ def gram(factor):
 
 def squared_norm(factor):
     """`|U|_2^2`, the largest eigenvalue of `U^T U`."""
-    return ops.maximum(ops.linalg.eigh(gram(factor))[0][-1], 0.0)
+    return ops.maximum(ops.linalg.eigh(finite(gram(factor)))[0][-1], 0.0)
+
+
+def finite(squares):
+    """`squares`, or the identity if it is not finite, which what factors it refuses.
+
+    The gradient, which is then not finite either, takes that to the weights.
+    """
+    identity = ops.eye(squares.shape[0], dtype=squares.dtype)
+    return ops.where(ops.all(ops.isfinite(squares)), squares, identity)
 
 
 def over_gram(slopes, factor, shift):
@@ -319,7 +328,8 @@ def over_gram(slopes, factor, shift):
     # Columns that are equal, or zero, must not end in NaN.
     least = rank * (2.0**-52 if double else 2.0**-23) * ops.trace(squares) + SMALLEST
     shift = ops.maximum(shift, least)
-    root = ops.cholesky(squares + shift * ops.eye(rank, dtype=squares.dtype))
+    squares = finite(squares + shift * ops.eye(rank, dtype=squares.dtype))
+    root = ops.cholesky(squares)
     half = ops.solve_triangular(root, ops.transpose(slopes), lower=True)
     return ops.transpose(ops.solve_triangular(ops.transpose(root), half, lower=False))
 

@@ -397,6 +397,16 @@ def train(model, epochs):
     return model.get_weights()
 
 
+@pytest.mark.parametrize("preconditioner", [None, "scaled", "damped"])
+def test_gradients_that_are_not_finite_end_in_the_weights(preconditioner):
+    """Where `keras.callbacks.TerminateOnNaN` finds them, as with other optimizers."""
+    factor = keras.Variable(np.eye(4, 2))
+    optimizer = FactoredGradientDescent("auto", preconditioner=preconditioner)
+    for value in (1.0, np.nan, 1.0):
+        optimizer.apply([np.full((4, 2), value, "float32")], [factor])
+    assert np.isnan(np.asarray(factor)).all()
+
+
 @pytest.mark.parametrize("preconditioner", [None, "damped"])
 def test_what_was_measured_is_saved_with_the_model(tmp_path, preconditioner):
     options = {"momentum": 0.5, "preconditioner": preconditioner}
