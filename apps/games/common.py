@@ -45,16 +45,6 @@ class GameStudy(Study):
             "actions", None, "Actions a player in random games.", lower_bound=2
         )
 
-    def check_choices(self, config, flag, known):
-        values = getattr(config, flag)
-        if not values or len(set(values)) < len(values):
-            raise ValueError(f"--{flag} must hold different names, one at least")
-        for value in values:
-            if value not in known:
-                raise ValueError(
-                    f"--{flag}={value} must be one of {', '.join(map(str, known))}"
-                )
-
 
 def natural_numbers(config, flag, low):
     """Reads a list flag of whole numbers, `low` at least."""

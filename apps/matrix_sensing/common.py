@@ -42,16 +42,6 @@ class SensingStudy(Study):
             "standardize", None, "Take correlations instead of covariances."
         )
 
-    def check_choices(self, config, flag, known):
-        values = getattr(config, flag)
-        if not values or len(set(values)) < len(values):
-            raise ValueError(f"--{flag} must hold different names, one at least")
-        for value in values:
-            if value not in known:
-                raise ValueError(
-                    f"--{flag}={value} must be one of {', '.join(map(str, known))}"
-                )
-
     def check_numbers(self, config, flag, low, high, kind=float):
         """Reads a list flag of different numbers from `low` to `high` into `config`."""
         numbers, name = [], {int: "whole numbers", float: "numbers"}[kind]

@@ -71,6 +71,9 @@ class SensingOperator(keras.layers.Layer):
         """Float `s` with `|A(X)|^2 = s^2 |X|_F^2` on average over random `X`."""
         raise NotImplementedError
 
+    def build(self, u_shape, v_shape=None):
+        """Names the shapes: the weights are there from the constructor on."""
+
     def call(self, u, v=None):
         left = self.lift(u)
         if v is None and self.symmetric:

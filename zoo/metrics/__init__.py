@@ -9,6 +9,8 @@ from zoo.metrics.embeddings import (
 from zoo.metrics.equilibrium import duality_gap, nash_conv, utilities
 from zoo.metrics.evaluation import EvaluateAtUpdates
 from zoo.metrics.gap import GapPredictor, adjusted_r2, k_fold_r2
+from zoo.metrics.interpolation import interpolate
+from zoo.metrics.landscape import plane, random_directions
 from zoo.metrics.low_rank import (
     effective_rank,
     fidelity,
@@ -36,12 +38,15 @@ __all__ = [
     "duality_gap",
     "effective_rank",
     "fidelity",
+    "interpolate",
     "k_fold_r2",
     "layer_margins",
     "measurement_residual",
     "mode_coverage",
     "nash_conv",
+    "plane",
     "procrustes_distance",
+    "random_directions",
     "recall_at_1",
     "relative_error",
     "score_margin",

@@ -3,10 +3,12 @@
 from zoo.models.alexnet import alexnet
 from zoo.models.all_cnn import all_cnn
 from zoo.models.convnet import convnet
+from zoo.models.keskar import keskar
 from zoo.models.large_margin import LargeMarginModel
 from zoo.models.matrix_sensing import MatrixSensing
 from zoo.models.mlp import mlp
 from zoo.models.normalization import NORMALIZATIONS, normalization_layer
+from zoo.models.rescaling import rescale
 from zoo.models.resnet import resnet
 
 __all__ = [
@@ -16,7 +18,9 @@ __all__ = [
     "alexnet",
     "all_cnn",
     "convnet",
+    "keskar",
     "mlp",
     "normalization_layer",
+    "rescale",
     "resnet",
 ]

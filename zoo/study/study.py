@@ -59,6 +59,21 @@ class Study:
             ValueError, OSError: with one line that names the flag at fault.
         """
 
+    def check_choices(self, config, flag, known):
+        """Checks that a list flag holds different ones of `known`, one at least.
+
+        Raises:
+            ValueError: with one line that names the flag.
+        """
+        values = getattr(config, flag)
+        if not values or len(set(values)) < len(values):
+            raise ValueError(f"--{flag} must hold different names, one at least")
+        for value in values:
+            if value not in known:
+                raise ValueError(
+                    f"--{flag}={value} must be one of {', '.join(map(str, known))}"
+                )
+
     def grid(self, hp, config):
         """Declares the conditions and seeds on `hp`, a `keras_tuner.HyperParameters`.
 

@@ -58,6 +58,13 @@ def test_full_batches_find_the_matrix(kind, jit_compile):
     assert error(model, truth) < 1e-4
 
 
+def test_its_summary_names_the_operator(capsys):
+    model, y, _ = problem()
+    model(np.arange(3))
+    model.summary(line_length=120)
+    assert "gaussian_sensing" in capsys.readouterr().out
+
+
 def test_a_quantum_state_is_found_from_its_pauli_measurements():
     keras.utils.set_random_seed(0)
     strings = ["".join(letters) for letters in itertools.product("IXYZ", repeat=3)]
