@@ -20,7 +20,7 @@ def interpolate(
     statistics=None,
     loss=None,
     batch_size=1000,
-    verbose=1,
+    verbose=0,
 ):
     """Evaluates a classifier on the line through two sets of its weights.
 
@@ -52,7 +52,7 @@ def interpolate(
             and scores that gives a value for each sample, or name of one. Defaults to
             the loss that `model` was compiled with.
         batch_size: int, samples a step. Defaults to 1000.
-        verbose: 0 for silence, 1 for a progress bar. Defaults to 1.
+        verbose: 0 for silence, 1 for a progress bar. Defaults to 0.
 
     Returns:
         A dict of float64 arrays `[points]`: `alpha`, and for each part `{part}_loss`,
@@ -69,9 +69,7 @@ def interpolate(
     >>> model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     >>> x, y = np.array([[1.0, 0.0], [0.0, 1.0]], "float32"), np.array([0, 1])
     >>> zero, one = [np.zeros((2, 2)), np.zeros(2)], [np.eye(2), np.zeros(2)]
-    >>> curves = interpolate(
-    ...     model, zero, one, {"test": (x, y)}, [-1.0, 0.0, 1.0], verbose=0
-    ... )
+    >>> curves = interpolate(model, zero, one, {"test": (x, y)}, [-1.0, 0.0, 1.0])
     >>> curves["test_loss"].round(4).tolist()
     [1.3133, 0.6931, 0.3133]
     >>> curves["test_accuracy"].tolist()

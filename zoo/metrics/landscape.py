@@ -24,7 +24,7 @@ def plane(
     statistics=None,
     loss=None,
     batch_size=1000,
-    verbose=1,
+    verbose=0,
 ):
     """Evaluates a classifier on a plane through its weights.
 
@@ -45,7 +45,7 @@ def plane(
         statistics: as for `interpolate`.
         loss: as for `interpolate`.
         batch_size: int, samples a step. Defaults to 1000.
-        verbose: 0 for silence, 1 for a progress bar. Defaults to 1.
+        verbose: 0 for silence, 1 for a progress bar. Defaults to 0.
 
     Returns:
         A dict of float64 arrays: `alpha` `[rows]`, `beta` `[columns]`, and for each
@@ -67,7 +67,6 @@ def plane(
     ...     {"training": (x, y)},
     ...     np.linspace(-1, 1, 5),
     ...     [0.0, 0.5, 1.0],
-    ...     verbose=0,
     ... )
     >>> surface["training_loss"].shape
     (5, 3)

@@ -1,8 +1,11 @@
 """A model's loss as a function of its weights: values, gradients, Hessian products."""
 
+import functools
+
 import keras
 import numpy as np
 from keras import ops
+from threadpoolctl import threadpool_limits
 
 from zoo import _backend
 from zoo._backend.compiling import widest_float
@@ -10,6 +13,9 @@ from zoo._backend.gradients import vjp
 from zoo.losses.checks import check_choice, check_integer
 
 NORMALIZATIONS = ("element", "filter")
+
+# Beside a model that computes, threads of NumPy wait longer than they work.
+one_thread = functools.partial(threadpool_limits, limits=1, user_api="blas")
 
 
 class LossSurface:
@@ -26,7 +32,8 @@ class LossSurface:
     uses its running statistics, which do not count among the weights. Regularisers are
     not part of the loss.
 
-    Each kind of result is compiled once.
+    Each kind of result is compiled once. `weights` are the model's own, and `dtype` is
+    the precision of the most precise.
 
     Args:
         model: built `keras.Model` of one input and one output.
@@ -85,6 +92,8 @@ class LossSurface:
         self._gradients = _backend.compiled(self._sum_gradient, model)
         self._products = _backend.compiled(self._sum_product, model)
         self.weights = _flat_array(self._arrays())
+        dtypes = {variable.dtype for variable in self._variables}
+        self.dtype = "float64" if "float64" in dtypes else "float32"
 
     def value(self, weights=None):
         """Returns the loss, a float, at flat weights (the model's own by default)."""

@@ -1,8 +1,10 @@
 """The same function with other weights: layers of ReLU networks, rescaled."""
 
+import collections
 import math
 
 import keras
+from keras import ops
 
 from zoo import _backend
 from zoo.losses.checks import check_number
@@ -91,9 +93,9 @@ def rescale(model, alpha, pairs=None):
             all pairs.
 
     Returns:
-        A new model of the same layers, not compiled. Outputs differ by rounding, and
-            where `alpha` is a power of two only by underflow and overflow. Penalties on
-        weights, such as a kernel regulariser's, are other ones.
+        A new model of the same layers, not compiled. Outputs differ by rounding, where
+        `alpha` is a power of two by underflow and overflow alone. Penalties on weights,
+        such as a kernel regulariser's, are other ones.
 
     Raises:
         ValueError: an argument is not as above; or a layer between a pair, which the
@@ -127,11 +129,17 @@ def rescale(model, alpha, pairs=None):
     pairs = _all_pairs(graph) if pairs is None else _named_pairs(graph, pairs)
     scaled = keras.models.clone_model(model)
     scaled.set_weights(model.get_weights())
+    # Summed up first: kernels that are both multiplied and divided stay exact.
+    powers = collections.Counter()
     for first, second in pairs:
-        first, second = scaled.get_layer(first), scaled.get_layer(second)
-        for weight in (first.kernel, first.bias) if first.use_bias else (first.kernel,):
-            weight.assign(weight * alpha)
-        second.kernel.assign(second.kernel / alpha)
+        powers.update(
+            {(first, "kernel"): 1, (first, "bias"): 1, (second, "kernel"): -1}
+        )
+    for (name, kind), power in powers.items():
+        weight = getattr(scaled.get_layer(name), kind)
+        if weight is not None:
+            value = ops.convert_to_numpy(weight.value).astype("float64")
+            weight.assign(value * alpha**power)
     return scaled
 
 

@@ -1,3 +1,4 @@
+import functools
 import math
 from itertools import pairwise
 
@@ -6,6 +7,8 @@ import numpy as np
 import pytest
 
 from zoo.models import keskar
+
+built = functools.cache(keskar)
 
 # Filters and dense layers of the paper's appendix B.
 VGG = [3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
@@ -33,7 +36,7 @@ EXPECTED["C4"] = [*EXPECTED["C2"][:-1], (512, 100)]
 def test_sizes(network):
     """Each hidden kernel is normalised by a scale and a shift, and without a bias."""
     shapes = EXPECTED[network]
-    model = keskar(network)
+    model = built(network)
     assert kernels(model) == shapes
     hidden = sum(shape[-1] for shape in shapes[:-1])
     trainable = sum(map(math.prod, shapes)) + 2 * hidden + shapes[-1][-1]
@@ -43,19 +46,17 @@ def test_sizes(network):
 
 def test_counts_of_the_literature():
     # The convolutions of VGG-16, as keras.applications states: 14,714,688.
-    heads = [512 * 512 + 512 + 512 * classes + classes for classes in (10, 100)]
-    for network, head in zip(("C2", "C4"), heads, strict=True):
-        model = keskar(network, normalization="none")
-        assert model.count_params() == 14_714_688 + head
+    head = 512 * 512 + 512 + 512 * 10 + 10
+    assert keskar("C2", normalization="none").count_params() == 14_714_688 + head
     # Zhang et al., 2017, Table 1, where it is of 28 x 28 x 3.
     zhang = keskar("C1", (28, 28, 3), normalization="none")
     assert zhang.count_params() == 1_387_786
     # 1.47 million, moving statistics included.
-    assert keskar("F1").count_params() == 1_465_354
+    assert built("F1").count_params() == 1_465_354
 
 
 def test_poolings_of_the_deep_networks():
-    pools = [x for x in keskar("C2").layers if isinstance(x, keras.layers.MaxPooling2D)]
+    pools = [x for x in built("C2").layers if isinstance(x, keras.layers.MaxPooling2D)]
     assert [pool.output.shape[1:] for pool in pools] == [
         (16, 16, 64),
         (8, 8, 128),
@@ -65,7 +66,7 @@ def test_poolings_of_the_deep_networks():
     ]
 
 
-@pytest.mark.parametrize("network, dropouts", [("F1", 0), ("C1", 2), ("C4", 1)])
+@pytest.mark.parametrize("network, dropouts", [("F1", 0), ("C1", 2), ("C2", 1)])
 def test_dropout_follows_hidden_dense_layers_of_convolutional_networks(
     network, dropouts
 ):
@@ -78,7 +79,7 @@ def test_dropout_follows_hidden_dense_layers_of_convolutional_networks(
     assert after == [f"dense{index + 1}_relu" for index in range(dropouts)]
 
 
-@pytest.mark.parametrize("network", EXPECTED)
+@pytest.mark.parametrize("network", ["F1", "C1", "C2"])
 def test_other_data(network):
     model = keskar(network, (9, 11, 2), 7, normalization="ghost", virtual_batch_size=4)
     x = np.random.default_rng(0).normal(size=(3, 9, 11, 2))

@@ -108,7 +108,7 @@ def sequential(*layers):
 @pytest.mark.parametrize(
     "between",
     [
-        [keras.layers.ReLU(negative_slope=0.1), keras.layers.AveragePooling2D()],
+        [keras.layers.ReLU(negative_slope=0.1), keras.layers.AveragePooling2D(2)],
         [keras.layers.LeakyReLU(), keras.layers.Flatten(), keras.layers.Dropout(0.5)],
         [keras.layers.PReLU(alpha_initializer="uniform")],
         [keras.layers.Activation("relu"), keras.layers.ZeroPadding2D()],
@@ -180,7 +180,9 @@ def test_shared_layers_are_named():
 def test_the_scale_of_an_output_is_left_alone():
     """A softmax after the last layer stands between no pair."""
     model = sequential(keras.layers.Dense(4, activation="relu"))
-    probabilities = keras.Sequential([*model.layers, keras.layers.Softmax()])
+    probabilities = keras.Sequential(
+        [keras.Input((6, 6, 2)), *model.layers, keras.layers.Softmax()]
+    )
     x = images(model)
     np.testing.assert_allclose(
         rescale(probabilities, 7.0)(x), probabilities(x), atol=1e-6

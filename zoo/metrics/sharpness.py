@@ -1,0 +1,327 @@
+"""Sharpness: how far the loss rises near the weights.
+
+Each measure takes a `zoo.metrics.LossSurface`, and is a float64 search on it.
+"""
+
+import dataclasses
+
+import keras
+import numpy as np
+from scipy.optimize import Bounds, minimize
+
+from zoo.losses.checks import check_choice, check_integer, check_number
+from zoo.metrics.loss_surface import one_thread
+
+TINY = np.finfo("float64").tiny
+
+
+@dataclasses.dataclass(frozen=True)
+class Sharpness:
+    """A sharpness and what it was computed from.
+
+    Attributes:
+        value: float >= 0, the sharpness.
+        loss: float, the loss at the weights. Sharpness is comparable between weights
+            of equal loss.
+        maximum: float, the largest loss that was found.
+        evaluations: int, the gradients that it took.
+    """
+
+    value: float
+    loss: float
+    maximum: float
+    evaluations: int
+
+
+def epsilon_sharpness(
+    surface,
+    epsilon=1e-3,
+    dimension=None,
+    *,
+    starts=2,
+    iterations=10,
+    seed=0,
+    verbose=0,
+):
+    """Measures the epsilon-sharpness of Keskar et al.
+
+    `100 * (max_z f(w + A z) - f(w)) / (1 + f(w))` over the box
+    `|z_i| <= epsilon * (|(A^+ w)_i| + 1)`
+
+    In the full space `A` is the identity. In a random subspace its columns have
+    independent entries of mean 0 and variance 1, and are not normalised: `z` of the
+    same size moves the weights `sqrt(weights)` times as far as along columns of unit
+    length, a choice that the paper leaves open and that values depend on. `A` is held
+    in the precision of the weights.
+
+    The maximum is found by `maximize_in_box`: it is a lower bound. It depends on how
+    the network is written, see `adaptive_sharpness`.
+
+    Args:
+        surface: `LossSurface`.
+        epsilon: float > 0, the size of the box. Defaults to 1e-3.
+        dimension: int, at most the number of weights, the dimension of a random
+            subspace, or `None` for the full space. The paper's is 100. Defaults to
+            `None`.
+        starts, iterations: as in `maximize_in_box`. Default to 2 and the paper's 10.
+        seed: int, of the subspace and the starts. Defaults to 0.
+        verbose: 0 for silence, 1 for a progress bar. Defaults to 0.
+
+    Returns:
+        A `Sharpness`.
+
+    Raises:
+        ValueError: an argument is not as above, or the loss is not finite at the
+            weights or in the box.
+
+    Example:
+
+    >>> import keras
+    >>> import numpy as np
+    >>> from zoo.metrics.loss_surface import LossSurface
+    >>> layer = keras.layers.Dense(1, use_bias=False)
+    >>> model = keras.Sequential([keras.Input((1,)), layer])
+    >>> model.set_weights([np.ones((1, 1))])
+    >>> surface = LossSurface(model, np.ones((1, 1)), np.zeros((1, 1)), loss="mse")
+    >>> round(epsilon_sharpness(surface, epsilon=0.05).value, 4)  # 50 (1.1^2 - 1)
+    10.5
+
+    Reference:
+
+    - Keskar et al., 2017, "On Large-Batch Training for Deep Learning: Generalization
+      Gap and Sharp Minima", metric 2.1,
+      [arXiv:1609.04836](https://arxiv.org/abs/1609.04836)
+    """
+    check_number("epsilon", epsilon, TINY, allowed="a number > 0")
+    weights, loss = surface.weights, _finite_loss(surface)
+    generator = np.random.default_rng(seed)
+    if dimension is None:
+        bounds, function = epsilon * (abs(weights) + 1), surface.gradient
+        around = weights
+    else:
+        if check_integer("dimension", dimension, 1) > len(weights):
+            raise ValueError(
+                "`dimension` must be at most the number of weights, "
+                f"{len(weights)}. Received: dimension={dimension}"
+            )
+        rows = generator.standard_normal((dimension, len(weights)), surface.dtype)
+        bounds = epsilon * (abs(_coordinates(rows, weights)) + 1)
+        around = np.zeros(dimension)
+
+        def function(z):
+            value, gradient = surface.gradient(weights + z.astype(rows.dtype) @ rows)
+            return value, rows @ gradient.astype(rows.dtype)
+
+    maximum, evaluations = maximize_in_box(
+        lambda z: function(around + z), bounds, starts, iterations, generator, verbose
+    )
+    value = 100 * (max(maximum, loss) - loss) / (1 + loss)
+    return Sharpness(value, loss, max(maximum, loss), evaluations)
+
+
+def adaptive_sharpness(
+    surface,
+    rho,
+    norm="l2",
+    normalization="element",
+    *,
+    starts=2,
+    iterations=10,
+    seed=0,
+    verbose=0,
+):
+    """Measures how far the loss rises where weights move in units of their size.
+
+    `max_u f(w + T u) - f(w)` over `||u|| <= rho`, with `T = diag(t)` of the sizes of
+    the weights, `LossSurface.scales`
+
+    Rescaling the units of a ReLU network leaves it alone, as it does the function: the
+    search sees the same numbers. To that end no constant is added to `t`; ASAM adds
+    0.01.
+
+    For `"linf"` the maximum is found by `maximize_in_box`. For `"l2"` each step goes to
+    the best point for the slope at the last one, `u = rho * T g / ||T g||`, where `g`
+    is the gradient at `w + T u`; the first from `u = 0` is that of ASAM.
+
+    Args:
+        surface: `LossSurface`.
+        rho: float > 0, the radius. ASAM's on CIFAR are 0.5 to 1 for `"l2"`.
+        norm: `"l2"` or `"linf"`. Defaults to `"l2"`.
+        normalization: `"element"` or `"filter"`. Defaults to `"element"`.
+        starts: int, starting points: the weights, then random points near. Defaults
+            to 2.
+        iterations: int, steps a start. Defaults to 10.
+        seed: int, of the starts. Defaults to 0.
+        verbose: 0 for silence, 1 for a progress bar. Defaults to 0.
+
+    Returns:
+        A `Sharpness`.
+
+    Raises:
+        ValueError: an argument is not as above, or the loss is not finite at the
+            weights or near.
+
+    Example:
+
+    >>> import keras
+    >>> import numpy as np
+    >>> from zoo.metrics.loss_surface import LossSurface
+    >>> layer = keras.layers.Dense(1, use_bias=False)
+    >>> model = keras.Sequential([keras.Input((1,)), layer])
+    >>> model.set_weights([np.full((1, 1), 2.0)])
+    >>> surface = LossSurface(model, np.ones((1, 1)), np.zeros((1, 1)), loss="mse")
+    >>> round(adaptive_sharpness(surface, rho=0.5).value, 4)  # 3^2 - 2^2
+    5.0
+
+    Reference:
+
+    - Kwon, Kim, Park and Choi, 2021, "ASAM: Adaptive Sharpness-Aware Minimization for
+      Scale-Invariant Learning of Deep Neural Networks",
+      [arXiv:2102.11600](https://arxiv.org/abs/2102.11600)
+    - Dinh, Pascanu, Bengio and Bengio, 2017, "Sharp Minima Can Generalize For Deep
+      Nets", [arXiv:1703.04933](https://arxiv.org/abs/1703.04933)
+    """
+    check_number("rho", rho, TINY, allowed="a number > 0")
+    check_choice("norm", norm, ("l2", "linf"))
+    scales, loss = surface.scales(normalization), _finite_loss(surface)
+    search = maximize_in_box if norm == "linf" else _maximize_in_ball
+
+    def function(u):
+        value, gradient = surface.gradient(surface.weights + scales * u)
+        return value, scales * gradient
+
+    maximum, evaluations = search(
+        function,
+        np.full(len(scales), rho),
+        starts,
+        iterations,
+        np.random.default_rng(seed),
+        verbose,
+    )
+    maximum = max(maximum, loss)
+    return Sharpness(maximum - loss, loss, maximum, evaluations)
+
+
+def maximize_in_box(
+    function, bounds, starts=2, iterations=10, generator=None, verbose=0
+):
+    """Searches the maximum of a function over `|z_i| <= bounds_i` by L-BFGS-B.
+
+    The first start is 0, which a minimum cannot be left from; the others are random,
+    within a tenth of the box. The best point that was seen counts.
+
+    The search is in units of the bounds, and in units of the slope at the start: a
+    unit step against the mean slope would cross the box. Near a minimum the slope is
+    small and the curvature has the wrong sign for L-BFGS-B to learn a step from, so
+    that unscaled steps would end well within the box.
+
+    Args:
+        function: from a float64 array to the value, a float, and the gradient.
+        bounds: float64 array of positive numbers.
+        starts: int, starting points. Defaults to 2.
+        iterations: int, the most iterations a start. Defaults to 10.
+        generator: `numpy.random.Generator` of the starts. Defaults to one of seed 0.
+        verbose: 0 for silence, 1 for a progress bar. Defaults to 0.
+
+    Returns:
+        The largest value and the number of evaluations.
+
+    Raises:
+        ValueError: a value is not finite, or an argument is not as above.
+
+    Example:
+
+    >>> maximize_in_box(lambda z: (3 * z[0], np.array([3.0])), np.array([0.5]))
+    (1.5, 4)
+    """
+    evaluate = _Recorder(function)
+    points = _starts(len(bounds), starts, generator)
+    check_integer("iterations", iterations, 1)
+    bar = keras.utils.Progbar(starts * iterations, verbose=verbose)
+    for index, point in enumerate(points, start=1):
+        unit = None
+
+        def descend(u):
+            nonlocal unit
+            value, gradient = evaluate(bounds * u)
+            gradient = bounds * gradient
+            if unit is None:
+                unit = value, 0.1 * abs(gradient).mean() or 1.0
+            return (unit[0] - value) / unit[1], -gradient / unit[1]
+
+        with one_thread():
+            minimize(
+                descend,
+                point,
+                jac=True,
+                method="L-BFGS-B",
+                bounds=Bounds(-np.ones(len(bounds)), np.ones(len(bounds))),
+                callback=lambda _: bar.add(1),
+                options={"maxiter": iterations, "ftol": 0.0, "gtol": 0.0},
+            )
+        bar.update(index * iterations)
+    return evaluate.best, evaluate.count
+
+
+def _maximize_in_ball(function, radii, starts, iterations, generator, verbose):
+    """Searches the maximum over `||u / radii|| <= 1`, as `maximize_in_box` does."""
+    evaluate = _Recorder(function)
+    points = _starts(len(radii), starts, generator)
+    check_integer("iterations", iterations, 1)
+    bar = keras.utils.Progbar(starts * iterations, verbose=verbose)
+    with one_thread():
+        for point in points:
+            u = radii * point / np.sqrt(len(radii))
+            for _ in range(iterations):
+                slope = radii * evaluate(u)[1]
+                u = radii * slope / (np.linalg.norm(slope) or 1.0)
+                bar.add(1)
+            evaluate(u)
+    return evaluate.best, evaluate.count
+
+
+class _Recorder:
+    """A function that counts, keeps the largest value and refuses what is not one."""
+
+    def __init__(self, function):
+        self.function, self.best, self.count = function, -np.inf, 0
+
+    def __call__(self, z):
+        value, gradient = self.function(z)
+        if not (np.isfinite(value) and np.isfinite(gradient).all()):
+            raise ValueError(
+                "The loss must be finite where its maximum is searched: choose a "
+                f"smaller region. Received: loss={value}"
+            )
+        self.best = max(self.best, float(value))
+        self.count += 1
+        return value, gradient
+
+
+def _starts(size, count, generator):
+    """Points in units of the region."""
+    check_integer("starts", count, 1)
+    generator = generator or np.random.default_rng(0)
+    random = (generator.uniform(-0.1, 0.1, size) for _ in range(count - 1))
+    return [np.zeros(size), *random]
+
+
+def _finite_loss(surface):
+    loss = surface.value()
+    if not np.isfinite(loss):
+        raise ValueError(
+            f"The loss must be finite at the weights. Received: loss={loss}"
+        )
+    return loss
+
+
+def _coordinates(rows, x):
+    """Returns the `z` that is nearest to `z @ rows = x`, the rows' pseudo-inverse."""
+    gram, right = 0.0, 0.0
+    # Float64, of a part of the rows at a time.
+    with one_thread():
+        for start in range(0, len(x), 65536):
+            part = rows[:, start : start + 65536].astype("float64")
+            gram = gram + part @ part.T
+            right = right + part @ x[start : start + 65536]
+    return np.linalg.solve(gram, right)
