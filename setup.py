@@ -53,8 +53,11 @@ setup(
         "tensorboard>=2.19",
         "tensorflow>=2.19",
         "tensorflow-datasets>=4.9.7",
+        "threadpoolctl>=3.2",
     ],
     extras_require={
+        # The peers that benchmarks time beside us.
+        "benchmark": ["cvxpy>=1.5"],
         "gpu": ["tensorflow[and-cuda]>=2.19"],
         "test": [
             *("build", "hypothesis", "jax", "pytest", "pytest-xdist", "ruff"),

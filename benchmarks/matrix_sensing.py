@@ -2,7 +2,7 @@
 
 Each section prints a table and holds its bounds; ends with exit code 1 if one is
 broken. Times are medians of CPU seconds on one thread, after a first call that traces
-the graph. The peer of `report` is CVXPY with SCS: `pip install cvxpy`.
+the graph. The peer of `report` is CVXPY with SCS: `pip install .[benchmark]`.
 
     python benchmarks/matrix_sensing.py [--only=SECTION,...] [--quick]
 """

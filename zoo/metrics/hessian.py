@@ -124,7 +124,8 @@ def top_eigenvalues(
     bar = keras.utils.Progbar(min(iterations, size), verbose=verbose)
     steps = _lanczos(product, generator.standard_normal(size), iterations, generator)
     with one_thread():
-        for count, (diagonal, off_diagonal, basis) in enumerate(steps, start=1):
+        for count, step in enumerate(steps, start=1):
+            diagonal, off_diagonal, basis = step
             bar.update(count, finalize=False)
             if count < k:
                 continue
@@ -215,7 +216,8 @@ def spectral_density(
         iterations: int, the products a vector. Defaults to 50.
         points: int >= 2, the points of the grid, which reaches five widths beyond the
             outmost nodes. Defaults to 1000.
-        width: float > 0. Defaults to 1 % of the distance of the outmost nodes.
+        width: float > 0. Defaults to 1 % of the distance of the outmost nodes, or
+            of their size, where all are equal.
         seed: int, of the vectors. Defaults to 0.
         verbose: 0 for silence, 1 for a progress bar. Defaults to 0.
 
@@ -257,14 +259,17 @@ def spectral_density(
     with one_thread():
         for _ in range(probes):
             steps = _lanczos(product, generator.standard_normal(size), iterations)
-            for diagonal, off_diagonal, _ in steps:
+            for step in steps:
+                diagonal, off_diagonal, _ = step
                 bar.add(1)
             values, coefficients = eigh_tridiagonal(diagonal, off_diagonal[:-1])
             nodes.append(values)
             weights.append(coefficients[0] ** 2 / probes)
     nodes, weights = np.concatenate(nodes), np.concatenate(weights)
-    low, high = nodes.min(), nodes.max()
-    width = width or 0.01 * ((high - low) or abs(high) or 1.0)
+    low, high, size = nodes.min(), nodes.max(), abs(nodes).max()
+    # Of equal ones, rounding is all the distance there is.
+    distance = high - low if high - low > 1e-9 * size else size or 1.0
+    width = width or 0.01 * distance
     grid = np.linspace(low - 5 * width, high + 5 * width, points)
     bells = np.exp(-0.5 * ((grid[:, None] - nodes) / width) ** 2)
     density = bells @ weights / (width * np.sqrt(2 * np.pi))

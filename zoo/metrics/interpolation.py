@@ -31,10 +31,11 @@ def interpolate(
     Between two minima, of training with small and with large batches say, the curve
     shows how wide each is in this one direction, and at what height they are joined.
 
-    Running statistics of batch normalisation are not interpolated: outside of `[0, 1]`
-    variances would come out negative. They are measured anew at each point, see
-    `zoo.layers.reestimate_batch_norm`. Weights of integers stay as they are. The model
-    is in inference mode, and has its own weights back afterwards, whatever happens.
+    Running statistics of batch normalisation, which belong to other weights (and whose
+    variances come out negative outside of `[0, 1]`), are measured anew at each point,
+    see `zoo.layers.reestimate_batch_norm`. Weights of integers stay as they are. The
+    model is in inference mode, and has its own weights back afterwards, whatever
+    happens.
 
     Args:
         model: `keras.Model`, built, of one input, whose output is scores,
@@ -45,8 +46,8 @@ def interpolate(
             `[samples]`, such as `{"training": (x, y), "test": (x_test, y_test)}`.
         alphas: 1-D array of floats. Defaults to 25 points from -1 to 2, as in the
             paper's plots.
-        statistics: array of inputs `[samples, ...]`, some 2,000 of the training set
-            say, that running statistics are measured on. Needed where `model` has
+        statistics: array of inputs `[samples, ...]`, such as 2,000 of the training
+            set, that running statistics are measured on. Needed where `model` has
             batch normalisation, and read there only.
         loss: `keras.losses.Loss`, whose reduction is passed over, function of labels
             and scores that gives a value for each sample, or name of one. Defaults to
@@ -86,11 +87,10 @@ def interpolate(
     alphas = check_line("alphas", np.linspace(-1, 2, 25) if alphas is None else alphas)
     a = check_weights("weights_a", weights_a, model.weights)
     b = check_weights("weights_b", weights_b, model.weights)
-    running = {id(variable) for variable in _running_statistics(model)}
     moved = [
         index
         for index, variable in enumerate(model.weights)
-        if id(variable) not in running and keras.backend.is_float_dtype(variable.dtype)
+        if keras.backend.is_float_dtype(variable.dtype)
     ]
     points = (
         [(1 - alpha) * a[index] + alpha * b[index] for index in moved]
@@ -117,8 +117,11 @@ def evaluate_at(
     """Evaluates `model` at each of `count` points, lists of values of `variables`."""
     loss = _loss_of_each(model, loss)
     batch_size = check_integer("batch_size", batch_size, 1)
-    has_statistics = bool(_running_statistics(model))
-    if has_statistics and (statistics is None or not len(statistics)):
+    normalized = any(
+        isinstance(layer, keras.layers.BatchNormalization)
+        for layer in model._flatten_layers()
+    )
+    if normalized and (statistics is None or not len(statistics)):
         raise ValueError(
             "`statistics` must hold inputs, to measure the running statistics of batch "
             f"normalisation on. Received: statistics={statistics!r}"
@@ -138,7 +141,7 @@ def evaluate_at(
         for index, point in enumerate(points):
             for variable, value in zip(variables, point, strict=True):
                 variable.assign(value)
-            if has_statistics:
+            if normalized:
                 reestimate_batch_norm(model, _batches(statistics, batch_size))
             values[index] = [
                 number
@@ -192,15 +195,6 @@ def _kept(variables):
     finally:
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
-
-
-def _running_statistics(model):
-    return [
-        variable
-        for layer in model._flatten_layers()
-        if isinstance(layer, keras.layers.BatchNormalization)
-        for variable in (layer.moving_mean, layer.moving_variance)
-    ]
 
 
 def to_numpy(variables):

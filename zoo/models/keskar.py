@@ -45,9 +45,9 @@ def keskar(
     Each hidden layer has normalisation and ReLU. F1 and F2 flatten their input. C1 and
     C3 are `zoo.models.alexnet`; the convolutions of C2 and C4 are those of VGG-16.
 
-    In C1 and C3 pooling alone has stride 2, as in the authors' code. Their code for C2
-    and C4 also has dropout between the convolutions and before the dense layer, which
-    the paper does not.
+    For the convolutions of C1 and C3 the paper writes a stride of 2; here, as in the
+    authors' code, only the pooling has it. Their code for C2 and C4 also has dropout
+    between the convolutions, where the paper names the dense layers.
 
     Args:
         network: `"F1"`, `"F2"`, `"C1"`, `"C2"`, `"C3"` or `"C4"`.

@@ -59,7 +59,7 @@ def test_full_batches_find_the_matrix(kind, jit_compile):
 
 
 def test_its_summary_names_the_operator(capsys):
-    model, y, _ = problem()
+    model, *_ = problem()
     model(np.arange(3))
     model.summary(line_length=120)
     assert "gaussian_sensing" in capsys.readouterr().out
