@@ -9,8 +9,16 @@ from zoo.metrics.embeddings import (
 from zoo.metrics.equilibrium import duality_gap, nash_conv, utilities
 from zoo.metrics.evaluation import EvaluateAtUpdates
 from zoo.metrics.gap import GapPredictor, adjusted_r2, k_fold_r2
+from zoo.metrics.hessian import (
+    HessianEigenvalues,
+    SpectralDensity,
+    hessian_trace,
+    spectral_density,
+    top_eigenvalues,
+)
 from zoo.metrics.interpolation import interpolate
 from zoo.metrics.landscape import plane, random_directions
+from zoo.metrics.loss_surface import LossSurface
 from zoo.metrics.low_rank import (
     effective_rank,
     fidelity,
@@ -27,17 +35,25 @@ from zoo.metrics.margins import (
     signature_names,
 )
 from zoo.metrics.modes import mode_coverage
+from zoo.metrics.sharpness import Sharpness, adaptive_sharpness, epsilon_sharpness
 
 __all__ = [
     "DistanceFromInitialization",
     "EvaluateAtUpdates",
     "GapPredictor",
+    "HessianEigenvalues",
+    "LossSurface",
     "MarginDistribution",
+    "Sharpness",
+    "SpectralDensity",
+    "adaptive_sharpness",
     "adjusted_r2",
     "angular_spread",
     "duality_gap",
     "effective_rank",
+    "epsilon_sharpness",
     "fidelity",
+    "hessian_trace",
     "interpolate",
     "k_fold_r2",
     "layer_margins",
@@ -52,6 +68,8 @@ __all__ = [
     "score_margin",
     "signature",
     "signature_names",
+    "spectral_density",
+    "top_eigenvalues",
     "trace_distance",
     "utilities",
     "verification_accuracy",

@@ -30,7 +30,7 @@ class LossSurface:
 
     The model runs in inference mode: nothing is dropped out, and batch normalisation
     uses its running statistics, which do not count among the weights. Regularisers are
-    not part of the loss.
+    not part of the loss, and masks are passed over.
 
     Each kind of result is compiled once. `weights` are the model's own, and `dtype` is
     the precision of the most precise.
