@@ -56,6 +56,7 @@ class SensingOperator(keras.layers.Layer):
         self.num_measurements = check_count("num_measurements", num_measurements)
         self.symmetric = symmetric or hermitian
         self.hermitian = hermitian
+        self._scale = None
         if self.symmetric and self.shape[0] != self.shape[1]:
             raise ValueError(
                 f"`symmetric=True` needs a square `shape`. Received: shape={shape}"
@@ -68,7 +69,16 @@ class SensingOperator(keras.layers.Layer):
 
     @property
     def scale(self):
-        """Float `s` with `|A(X)|^2 = s^2 |X|_F^2` on average over random `X`."""
+        """Float `s` with `|A(X)|^2 = s^2 |X|_F^2` on average over random `X`.
+
+        It is computed once for the weights that were made, set or loaded.
+        """
+        if self._scale is None:
+            self._scale = self.compute_scale()
+        return self._scale
+
+    def compute_scale(self):
+        """Returns `scale` for the weights as they are."""
         raise NotImplementedError
 
     def build(self, u_shape, v_shape=None):
@@ -261,6 +271,14 @@ class SensingOperator(keras.layers.Layer):
             trainable=False,
             autocast=floats,
         )
+
+    def set_weights(self, weights):
+        super().set_weights(weights)
+        self._scale = None
+
+    def load_own_variables(self, store):
+        super().load_own_variables(store)
+        self._scale = None
 
     def compute_output_shape(self, u_shape, v_shape=None):
         return (*u_shape[:-2], self.num_measurements)

@@ -128,8 +128,7 @@ class DenseSensing(SensingOperator):
             x = _backend.take(x, self._unpack, axis=-1)
         return ops.reshape(x, (*batch, *self.shape))
 
-    @property
-    def scale(self):
+    def compute_scale(self):
         n1, n2 = self.shape
         values = self._unit * ops.convert_to_numpy(self.matrices)
         squares = np.einsum("km,km->k", values, values, dtype="float64")
@@ -167,8 +166,7 @@ class _RandomSensing(DenseSensing):
         generator = np.random.default_rng(seed)
         self._store(self._draw(generator, (num_measurements, *self.shape)))
 
-    @property
-    def scale(self):
+    def compute_scale(self):
         return 1.0
 
     def get_config(self):

@@ -83,8 +83,7 @@ class EntrySensing(RankOneOperator):
     def _places(self, side):
         return self.rows if side == "left" else self.columns
 
-    @property
-    def scale(self):
+    def compute_scale(self):
         n1, n2 = self.shape
         if not self.symmetric:
             return (self.num_measurements / (n1 * n2)) ** 0.5

@@ -131,8 +131,7 @@ class PauliSensing(SensingOperator):
         letters = np.array(list(LETTERS))[x + 2 * z]
         return letters.view(f"U{self.num_qubits}")[:, 0].tolist()
 
-    @property
-    def scale(self):
+    def compute_scale(self):
         return math.sqrt(self.num_measurements / self.shape[0])
 
     def lift(self, factor, side="left"):

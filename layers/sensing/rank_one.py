@@ -199,8 +199,7 @@ class RankOneSensing(RankOneOperator):
         right = side == "right" and self.b is not None
         return ops.cast(self.b if right else self.a, dtype)
 
-    @property
-    def scale(self):
+    def compute_scale(self):
         n1, n2 = self.shape
         left = _inner(self.a, self.a)
         if self.b is None:

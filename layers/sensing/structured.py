@@ -120,8 +120,7 @@ class HadamardSensing(RankOneOperator):
         missing = rows - ops.shape(x)[0]
         return ops.pad(x, [[0, missing], [0, 0]]) if missing else x
 
-    @property
-    def scale(self):
+    def compute_scale(self):
         n = self.shape[0]
         diagonal = (1 if self.centered else 2) - 2 * n / self._order
         return math.sqrt(2 * self.num_measurements * (n + diagonal) / (n + 1))

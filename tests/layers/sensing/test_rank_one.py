@@ -163,3 +163,11 @@ def test_says_what_is_wrong_in_one_line(arguments, kwargs, message):
     with pytest.raises(ValueError, match=message) as caught:
         RankOneSensing(*arguments, **kwargs)
     assert "\n" not in str(caught.value)
+
+
+def test_the_scale_is_that_of_the_weights_of_now():
+    a = np.random.default_rng(0).normal(size=(50, 6))
+    operator = RankOneSensing(a)
+    before = operator.scale
+    operator.set_weights([2 * weight for weight in operator.get_weights()])
+    assert operator.scale == pytest.approx(4 * before, rel=1e-6)
