@@ -246,7 +246,7 @@ def overhead(quick):
         n = operator.shape[0]
         truth = low_rank_matrix((n, n), rank, 1.3).astype("float32")
         y = operator(truth).numpy()
-        few, many = 2, 102 if n == 64 else 22
+        few, many = 2, 102 if n == 64 else 27
         z = tf.constant(truth)
         calls = {
             count: functools.partial(
