@@ -204,7 +204,7 @@ def check_factors(operator, name, factors, kind, batch, rank):
     return both
 
 
-def check_options(method, options):
+def check_options(method, kind, options):
     """Returns the options of a method with its defaults."""
     known = METHODS[method]
     for name, value in options.items():
@@ -228,6 +228,11 @@ def check_options(method, options):
         raise ValueError(
             "`radius` must be given for method='nuclear': the nuclear norm of X, or a "
             "guess at it. Received: radius=None"
+        )
+    if options.get("balance") and kind != "general":
+        raise ValueError(
+            "`balance` must be 0 unless the kind is 'general', which has two factors. "
+            f"Received: balance={options['balance']!r}, kind={kind!r}"
         )
     if options.get("momentum", 0) >= 1:
         raise ValueError(

@@ -52,7 +52,7 @@ class Symmetric:
         return self.operator.pull(self.weight * e, w)
 
     def pull(self, e, lifted):
-        """Returns the gradient of factors, but for a factor."""
+        """Returns the gradient for the factors, but for a constant."""
         return self._signed(self.adjoint(e, lifted))
 
     def precondition(self, z, g, damping):
@@ -62,9 +62,6 @@ class Symmetric:
     def product(self, basis, values, x):
         """Returns `B diag(values) B^T x`."""
         return ops.matmul(basis * values[..., None, :], ops.matmul(_t(basis), x))
-
-    def balance(self, z):
-        return ops.zeros_like(z)
 
     def factors(self, z):
         """Returns the pair of factors of `X = left right^T`."""

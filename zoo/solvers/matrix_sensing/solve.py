@@ -132,7 +132,7 @@ def solve(
     y = checks.check_measurements(operator, y)
     kind = checks.check_kind(operator, kind, method, start)
     ranks = checks.check_rank(operator, rank, method, y)
-    options = checks.check_options(method, options)
+    options = checks.check_options(method, kind, options)
     checks.check_limits(gain, max_iterations, tolerance, min_change, holdout)
     generator = np.random.default_rng(seed)
     batch, m = y.shape[:-1], operator.num_measurements

@@ -430,6 +430,7 @@ Y, TRUTH = np.ones(50), np.ones((10, 1))
         ),
         (lambda: solve(DenseSensing(np.zeros((9, 3, 3))), np.ones(9), 1), "zero"),
         (lambda: solve(None, Y, 1), "`operator`.*NoneType"),
+        (lambda: solve(SYMMETRIC, Y, 1, "fgd", balance=0.1), "`balance`.*'psd'"),
         (
             lambda: solve(GaussianSensing((4, 4), 9, dtype="bfloat16"), np.ones(9), 1),
             "float32 or float64.*bfloat16",
