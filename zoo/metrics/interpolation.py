@@ -8,6 +8,7 @@ from keras import ops
 
 from zoo.layers import reestimate_batch_norm
 from zoo.losses.checks import check_integer
+from zoo.metrics.loss_surface import per_sample_loss
 
 
 def interpolate(
@@ -115,7 +116,7 @@ def evaluate_at(
     model, variables, points, count, parts, *, statistics, loss, batch_size, verbose
 ):
     """Evaluates `model` at each of `count` points, lists of values of `variables`."""
-    loss = _loss_of_each(model, loss)
+    loss = per_sample_loss(model, loss)
     batch_size = check_integer("batch_size", batch_size, 1)
     normalized = any(
         isinstance(layer, keras.layers.BatchNormalization)
@@ -150,18 +151,6 @@ def evaluate_at(
             ]
             bar.update(index + 1, list(zip(names, values[index], strict=True)))
     return dict(zip(names, values.T, strict=True))
-
-
-def _loss_of_each(model, loss):
-    """The function of labels and scores that gives the loss of each sample."""
-    loss = getattr(model, "loss", None) if loss is None else loss
-    if loss is None:
-        raise ValueError(
-            "`loss` must be given for a model that is not compiled with one. "
-            "Received: loss=None"
-        )
-    loss = keras.losses.get(loss)
-    return loss.call if isinstance(loss, keras.losses.Loss) else loss
 
 
 def _loss_and_accuracy(model, inputs, labels, loss, batch_size):

@@ -77,14 +77,7 @@ class LossSurface:
                 "`model` must be built and have trainable weights. "
                 f"Received: model={model.name}"
             )
-        loss = getattr(model, "loss", None) if loss is None else loss
-        if loss is None:
-            raise ValueError(
-                "`loss` must be given for a model that is not compiled with one. "
-                "Received: loss=None"
-            )
-        loss = keras.losses.get(loss)
-        self._loss = loss.call if isinstance(loss, keras.losses.Loss) else loss
+        self._loss = per_sample_loss(model, loss)
         self._model, self._x, self._y = model, x, y
         self._variables = model.trainable_variables
         self._batch_size = check_integer("batch_size", batch_size, 1)
@@ -216,3 +209,15 @@ def _filter_norms(array):
     inner = tuple(range(array.ndim - 1))
     norms = np.sqrt(np.sum(array**2, axis=inner, keepdims=True))
     return np.broadcast_to(norms, array.shape)
+
+
+def per_sample_loss(model, loss):
+    """Returns the function of targets and outputs that gives each sample its loss."""
+    loss = getattr(model, "loss", None) if loss is None else loss
+    if loss is None:
+        raise ValueError(
+            "`loss` must be given for a model that is not compiled with one. "
+            "Received: loss=None"
+        )
+    loss = keras.losses.get(loss)
+    return loss.call if isinstance(loss, keras.losses.Loss) else loss
