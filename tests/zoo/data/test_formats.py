@@ -105,7 +105,10 @@ SOUND = idx_bytes(np.arange(24).reshape(2, 3, 4))
         (SOUND + b"x", r"expected 24 bytes for the dimensions \(2, 3, 4\), found 25"),
         (SOUND[:4] + b"\xff" * 12, "expected 79228162458924105385300197375 bytes"),
         (gzip.compress(SOUND, mtime=0)[:-9], "damaged or truncated gzip file"),
-        (gzip.compress(SOUND, mtime=0)[:12] + b"\xff" * 9, "damaged or truncated gzip file"),
+        (
+            gzip.compress(SOUND, mtime=0)[:12] + b"\xff" * 9,
+            "damaged or truncated gzip file",
+        ),
         (gzip.compress(SOUND, mtime=0) + b"x", "damaged or truncated gzip file"),
     ],
 )
