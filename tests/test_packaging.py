@@ -105,9 +105,10 @@ def test_the_command_lists_and_runs_studies(call):
     assert "large_batch" in done.stdout
     done = call("zoo", "large_batch", "--help")
     assert "--virtual_batch_size" in done.stdout and "--preset" in done.stdout
-    done = call("zoo", "large_batch", "--trials=1", "--epochs=1")
+    small = ("--trials=1", "--epochs=1")
+    done = call("zoo", "large_batch", "--experiment=regimes", *small)
     assert done.returncode == 0, done.stderr
-    report = call.home / "runs" / "large_batch" / "report.md"
+    report = call.home / "runs/large_batch/regimes/report.md"
     assert "# Large batches" in report.read_text()
     done = call("zoo", "large_botch")
     assert done.returncode == 1

@@ -60,13 +60,14 @@ def test_command_runs(command, tmp_path):
     else:
         assert program == "python"
         if "zoo.apps.large_batch" in arguments and "--dry_run" not in arguments:
-            # The same command on fewer points.
+            # The same command on fewer points, of the experiment that needs no more.
+            arguments += ["--experiment=regimes"]
             arguments += ["--epochs=1", "--runs=1", "--trials=2"]
         done = call(sys.executable, *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for flag in arguments:
         if flag.startswith("--logdir="):
-            folder = tmp_path / flag.partition("=")[2] / "large_batch"
+            folder = tmp_path / flag.partition("=")[2] / "large_batch/regimes"
             assert (folder / "report.md").exists()
             assert list(folder.glob("*/result.json"))
 

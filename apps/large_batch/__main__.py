@@ -6,4 +6,4 @@ from zoo.study import main
 __doc__ = large_batch.__doc__
 
 if __name__ == "__main__":
-    main(large_batch.LargeBatch)
+    main(*large_batch.EXPERIMENTS)

@@ -1,4 +1,4 @@
-"""The study of large batches: its regimes, its findings, its users' mistakes."""
+"""The regimes of large batches: their training, their findings, users' mistakes."""
 
 import csv
 import pathlib
@@ -12,14 +12,15 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from zoo.apps.large_batch import LargeBatch, study
+from zoo.apps import large_batch
+from zoo.apps.large_batch import Regimes, regimes
 from zoo.data import load_images
 from zoo.study import app, training
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _flags(define_flags):
-    define_flags(LargeBatch)
+    define_flags(*large_batch.EXPERIMENTS)
 
 
 @pytest.fixture
@@ -30,8 +31,9 @@ def run(tmp_path):
         logdir = logdir or tmp_path / "runs"
         try:
             with flagsaver.flagsaver():
-                app.parse(["large_batch", f"--logdir={logdir}", *arguments])
-                return app.run_study(LargeBatch())
+                chosen = ["--experiment=regimes", f"--logdir={logdir}", *arguments]
+                app.parse(["large_batch", *chosen])
+                return app.run_studies(*large_batch.EXPERIMENTS)
         except SystemExit as error:
             return error.code
 
@@ -41,7 +43,7 @@ def run(tmp_path):
 @pytest.fixture
 def config():
     return types.SimpleNamespace(
-        **LargeBatch.presets["quick"],
+        **Regimes.presets["quick"],
         data_dir=None,
         seed=0,
         search="grid",
@@ -60,9 +62,9 @@ def quick(tmp_path_factory):
     """The folder of a finished `quick` run."""
     logdir = tmp_path_factory.mktemp("quick")
     with flagsaver.flagsaver():
-        app.parse(["large_batch", f"--logdir={logdir}"])
-        assert app.run_study(LargeBatch()) == 0
-    return logdir / "large_batch"
+        app.parse(["large_batch", "--experiment=regimes", f"--logdir={logdir}"])
+        assert app.run_studies(*large_batch.EXPERIMENTS) == 0
+    return logdir / "large_batch/regimes"
 
 
 def accuracies(folder, regime):
@@ -116,7 +118,7 @@ def test_quick_says_that_the_gap_is_under_training(quick):
 def test_the_same_command_gives_the_same_numbers(config, tmp_path):
     runs = []
     for number in range(2):
-        instance = LargeBatch()
+        instance = Regimes()
         instance.prepare(config)
         hp = keras_tuner.HyperParameters()
         hp.values = {"dataset": "digits", "regime": "GBN", "seed": 1}
@@ -128,7 +130,7 @@ def test_the_same_command_gives_the_same_numbers(config, tmp_path):
 
 
 def test_regimes_are_those_of_table_5(config):
-    table = study.regimes(config)
+    table = regimes.regimes(config)
     assert list(table) == [
         "SB",
         "LB",
@@ -140,14 +142,14 @@ def test_regimes_are_those_of_table_5(config):
         "B64",
         "B128",
     ]
-    assert table["GBN+LE"] == study.Regime(256, ghosts=True, longer=True, scaled=True)
+    assert table["GBN+LE"] == regimes.Regime(256, ghosts=True, longer=True, scaled=True)
     config.lr_rule = "fixed"
-    assert "LR" not in study.regimes(config)
+    assert "LR" not in regimes.regimes(config)
 
 
 def test_longer_training_makes_as_many_updates(config):
-    instance = LargeBatch()
-    table = study.regimes(config)
+    instance = Regimes()
+    table = regimes.regimes(config)
     updates = {
         name: instance._epochs(table[name], config) * 1280 / table[name].batch_size
         for name in ("SB", "LB", "LE")
@@ -160,31 +162,31 @@ def test_longer_training_makes_as_many_updates(config):
 )
 def test_the_learning_rate_rules(config, rule, factor):
     config.lr_rule, config.schedule = rule, "constant"
-    instance = LargeBatch()
+    instance = Regimes()
     data = load_images()
-    regime = study.Regime(256, longer=True, scaled=True)
+    regime = regimes.Regime(256, longer=True, scaled=True)
     optimizer = instance._model(data, regime, config, 100, 5).optimizer
     np.testing.assert_allclose(optimizer.learning_rate, 0.01 * factor, rtol=1e-6)
     assert optimizer.global_clipnorm == 5.0
-    plain = instance._model(data, study.Regime(256), config, 100, 5).optimizer
+    plain = instance._model(data, regimes.Regime(256), config, 100, 5).optimizer
     np.testing.assert_allclose(plain.learning_rate, 0.01, rtol=1e-6)
     assert plain.global_clipnorm is None
 
 
 def test_schedules_and_warm_up(config):
-    step = study._schedule("step", 1.0, 100)
+    step = regimes._schedule("step", 1.0, 100)
     rates = [float(step(update)) for update in (0, 50, 51, 75, 76)]
     np.testing.assert_allclose(rates, [1, 1, 0.1, 0.1, 0.01], rtol=1e-6)
-    cosine = study._schedule("cosine", 1.0, 100)
+    cosine = regimes._schedule("cosine", 1.0, 100)
     np.testing.assert_allclose([float(cosine(50)), float(cosine(100))], [0.5, 0])
     config.warmup_epochs = 2
-    model = LargeBatch()._model(load_images(), study.Regime(16), config, 100, 5)
+    model = Regimes()._model(load_images(), regimes.Regime(16), config, 100, 5)
     np.testing.assert_allclose(model.optimizer.learning_rate, 0.001, rtol=1e-6)
 
 
 def test_ghosts_are_in_the_network(config):
-    model = LargeBatch()._model(
-        load_images(), study.Regime(256, ghosts=True), config, 10, 5
+    model = Regimes()._model(
+        load_images(), regimes.Regime(256, ghosts=True), config, 10, 5
     )
     sizes = [getattr(layer, "virtual_batch_size", None) for layer in model.layers]
     assert sizes.count(16) == 2
@@ -207,12 +209,12 @@ def test_dry_run_knows_what_it_does_not_know(run, capsys):
 
 
 def test_the_paper_preset_is_the_reports(capsys):
-    paper = LargeBatch.presets["paper"]
+    paper = Regimes.presets["paper"]
     assert paper["dataset"] == ["cifar10", "cifar100"]
     assert paper["model"] == "resnet50"
     sizes = ("batch_size", "large_batch_size", "virtual_batch_size")
     assert [paper[name] for name in sizes] == [64, 1024, 64]
-    assert LargeBatch.published["cifar100"]["GBN+LE"] == 71.04
+    assert Regimes.published["cifar100"]["GBN+LE"] == 71.04
 
 
 @pytest.mark.parametrize(
@@ -262,7 +264,9 @@ def test_an_unwritable_logdir_is_named(run, capsys, tmp_path):
 def test_a_corrupt_results_folder_is_named_and_kept(run, capsys, tmp_path):
     assert run("--trials=1", "--epochs=1") == 0
     capsys.readouterr()
-    (result,) = pathlib.Path(tmp_path / "runs/large_batch").glob("*/result.json")
+    (result,) = pathlib.Path(tmp_path / "runs/large_batch/regimes").glob(
+        "*/result.json"
+    )
     result.write_text("{ torn")
     assert run("--trials=1", "--epochs=1") == 1
     (line,) = error(capsys)
@@ -290,7 +294,7 @@ def test_nan_data_is_a_mistake(run, capsys, monkeypatch, tmp_path):
 
 def test_a_strategy_trains(run, tmp_path):
     assert run("--strategy=mirrored", "--trials=1", "--epochs=1") == 0
-    assert accuracies(tmp_path / "runs" / "large_batch", "SB")[0] > 0.8
+    assert accuracies(tmp_path / "runs/large_batch/regimes", "SB")[0] > 0.8
 
 
 def test_a_diverged_run_is_a_failed_run(run, capsys, tmp_path):
@@ -299,20 +303,22 @@ def test_a_diverged_run_is_a_failed_run(run, capsys, tmp_path):
     output = capsys.readouterr()
     assert "FAILED: FloatingPointError: the loss is nan in epoch 1" in output.out
     assert "1 of 1 trials failed" in output.err
-    (folder,) = (tmp_path / "runs/large_batch").glob("dataset=*")
+    (folder,) = (tmp_path / "runs/large_batch/regimes").glob("dataset=*")
     assert (folder / "train").is_dir()
 
 
 def test_flags_win_over_presets_and_replay(run, tmp_path):
     assert run("--trials=1", "--epochs=1", "--model=mlp") == 0
-    lines = (tmp_path / "runs/large_batch/flags.txt").read_text().splitlines()
+    lines = (tmp_path / "runs/large_batch/regimes/flags.txt").read_text().splitlines()
     assert {"--epochs=1", "--model=mlp", "--batch_size=16", "--dataset=digits"} <= {
         *lines
     }
     replay = [line for line in lines if not line.startswith("--logdir")]
     assert run(*replay, logdir=tmp_path / "again") == 0
     tables = [
-        (tmp_path / name / "large_batch/results.csv").read_text().rpartition(",")[0]
+        (tmp_path / name / "large_batch/regimes/results.csv")
+        .read_text()
+        .rpartition(",")[0]
         for name in ("runs", "again")
     ]
     assert tables[0] == tables[1]

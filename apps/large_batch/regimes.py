@@ -1,32 +1,17 @@
 """The regimes of training with large batches, and one run of one."""
 
 import dataclasses
-import functools
-import math
 
 import keras
 import numpy as np
-from absl import flags
 
-from zoo.apps.large_batch.report import write_sections
+from zoo.apps.large_batch.common import MODELS, RULES, LargeBatchStudy
+from zoo.apps.large_batch.regimes_report import write_sections
 from zoo.data import augment_flip_crop, steps_per_epoch
 from zoo.metrics import DistanceFromInitialization, EvaluateAtUpdates
-from zoo.models import alexnet, all_cnn, mlp, resnet
 from zoo.optimizers import LinearWarmup
-from zoo.study import Study, distribute, evaluate, fit, jit_compile, load_data
+from zoo.study import distribute, evaluate, fit, jit_compile, load_data
 
-MODELS = {
-    "small_mlp": functools.partial(mlp, units=(128, 128)),
-    "mlp": mlp,
-    "small_cnn": functools.partial(all_cnn, filters=(16,) * 3 + (32,) * 5),
-    "all_cnn": all_cnn,
-    "alexnet": alexnet,
-    **{
-        f"resnet{depth}": functools.partial(resnet, depth)
-        for depth in (18, 20, 32, 34, 44, 50, 56, 101)
-    },
-}
-RULES = {"fixed": lambda ratio: 1.0, "sqrt": math.sqrt, "linear": float}
 # Seconds a run, an update and a training image take; measured on two cores.
 SECONDS = {"small_mlp": (2.0, 0.004, 2e-5), "small_cnn": (10.0, 0.01, 1.2e-4)}
 # Points of a curve, and images of each part that it is measured on, at most.
@@ -59,10 +44,10 @@ def regimes(config):
     return table
 
 
-class LargeBatch(Study):
+class Regimes(LargeBatchStudy):
     """Trains with small and large batches and compares how they generalise."""
 
-    name = "large_batch"
+    experiment = "regimes"
     title = "Large batches and the generalisation gap"
     objective = ("validation_accuracy", "max")
     # Table 5 of the report: ResNet-50, validation accuracy in percent.
@@ -129,45 +114,6 @@ class LargeBatch(Study):
         "weight_decay": 5e-4,
         "augment": True,
     }
-
-    @classmethod
-    def define_flags(cls):
-        flags.DEFINE_enum("model", None, list(MODELS), "Network.")
-        flags.DEFINE_integer(
-            "large_batch_size", None, "Images a large batch.", lower_bound=2
-        )
-        flags.DEFINE_integer(
-            "virtual_batch_size", None, "Images a ghost.", lower_bound=2
-        )
-        flags.DEFINE_float(
-            "learning_rate", None, "Of the small batch.", lower_bound=0.0
-        )
-        flags.DEFINE_enum(
-            "lr_rule",
-            None,
-            list(RULES),
-            "How the learning rate of regimes LR, LE and GBN+LE grows with the batch.",
-        )
-        flags.DEFINE_enum(
-            "schedule",
-            None,
-            ["constant", "step", "cosine"],
-            "Learning rate over a run; step divides by 10 at 1/2 and 3/4 of it.",
-        )
-        flags.DEFINE_float(
-            "warmup_epochs", None, "Epochs of linear warm-up.", lower_bound=0.0
-        )
-        flags.DEFINE_float(
-            "momentum", None, "Of SGD.", lower_bound=0.0, upper_bound=1.0
-        )
-        flags.DEFINE_float("weight_decay", None, "Decoupled.", lower_bound=0.0)
-        flags.DEFINE_float(
-            "clip_norm",
-            None,
-            "Global gradient norm where the learning rate is scaled; 0 does not clip.",
-            lower_bound=0.0,
-        )
-        flags.DEFINE_bool("augment", None, "Random flips and 4-pixel shifts.")
 
     def prepare(self, config):
         if config.large_batch_size <= config.batch_size:
