@@ -32,6 +32,7 @@ benchmark: $(INSTALLED)
 	$(VENV)/bin/python benchmarks/losses.py
 	$(VENV)/bin/python benchmarks/games.py
 	$(VENV)/bin/python benchmarks/matrix_sensing.py
+	$(VENV)/bin/python benchmarks/sharpness.py
 
 $(INSTALLED): setup.py
 	$(PYTHON) -m venv $(VENV)

@@ -20,7 +20,7 @@ def plane(
     alphas=None,
     betas=None,
     *,
-    normalize="filter",
+    normalization="filter",
     statistics=None,
     loss=None,
     batch_size=1000,
@@ -39,7 +39,7 @@ def plane(
         alphas: 1-D array of floats, steps along the first direction. Defaults to 25
             from -1 to 1.
         betas: 1-D array of floats, along the second. Defaults to `alphas`.
-        normalize: `"filter"`, `"layer"` or `None`, what is done to `directions`, see
+        normalization: `"filter"`, `"layer"` or `None`, done to `directions`, see
             `random_directions`. Defaults to `"filter"`, which leaves those that have
             it as they are; a plane through three minima takes `None`.
         statistics: as for `interpolate`.
@@ -86,7 +86,7 @@ def plane(
     variables = model.trainable_weights
     center = to_numpy(variables)
     first, second = (
-        _normalized(check_weights("directions", one, variables), center, normalize)
+        _normalized(check_weights("directions", one, variables), center, normalization)
         for one in directions
     )
     points = (
@@ -113,7 +113,7 @@ def plane(
     return {"alpha": alphas, "beta": betas, **surfaces}
 
 
-def random_directions(model, seed, count=2, normalize="filter"):
+def random_directions(model, seed, count=2, normalization="filter"):
     """Draws directions in the space of a model's weights, in its own units.
 
     The entries are normal; then, for the filter `j` of the kernel `w` of a layer,
@@ -129,9 +129,9 @@ def random_directions(model, seed, count=2, normalize="filter"):
         model: `keras.Model`, built.
         seed: int, of the draw.
         count: int, the number of directions. Defaults to 2.
-        normalize: `"filter"`; `"layer"`, with the norms of whole kernels in place of
-            those of filters; or `None`, where entries of all weights, biases too, stay
-            as they are drawn. Defaults to `"filter"`.
+        normalization: `"filter"`; `"layer"`, with the norms of whole kernels in place
+            of those of filters; or `None`, where entries of all weights, biases too,
+            stay as they are drawn. Defaults to `"filter"`.
 
     Returns:
         A list of `count` lists of float64 arrays, of the shapes of
@@ -161,24 +161,24 @@ def random_directions(model, seed, count=2, normalize="filter"):
     weights = to_numpy(model.trainable_weights)
     return [
         _normalized(
-            [generator.normal(size=w.shape) for w in weights], weights, normalize
+            [generator.normal(size=w.shape) for w in weights], weights, normalization
         )
         for _ in range(check_integer("count", count, 1))
     ]
 
 
-def _normalized(direction, weights, normalize):
-    if check_choice("normalize", normalize, NORMALIZATIONS) is None:
+def _normalized(direction, weights, normalization):
+    if check_choice("normalization", normalization, NORMALIZATIONS) is None:
         return direction
     return [
-        _like(d, w, normalize) if w.ndim > 1 else np.zeros_like(w)
+        _like(d, w, normalization) if w.ndim > 1 else np.zeros_like(w)
         for d, w in zip(direction, weights, strict=True)
     ]
 
 
-def _like(direction, weight, normalize):
+def _like(direction, weight, normalization):
     """A direction with the norm of the weight, of each filter or of the layer."""
-    axes = tuple(range(weight.ndim - (normalize == "filter")))
+    axes = tuple(range(weight.ndim - (normalization == "filter")))
     norms, wanted = (
         np.sqrt(np.sum(np.square(array), axis=axes, keepdims=True))
         for array in (direction, weight)

@@ -5,12 +5,11 @@ Each measure takes a `zoo.metrics.LossSurface`, and is a float64 search on it.
 
 import dataclasses
 
-import keras
 import numpy as np
-from scipy.optimize import Bounds, minimize
 
 from zoo.losses.checks import check_choice, check_integer, check_number
 from zoo.metrics.loss_surface import one_thread
+from zoo.metrics.maximization import maximize_in_ball, maximize_in_box
 
 TINY = np.finfo("float64").tiny
 
@@ -38,6 +37,7 @@ def epsilon_sharpness(
     epsilon=1e-3,
     dimension=None,
     *,
+    method=None,
     starts=2,
     iterations=10,
     seed=0,
@@ -63,6 +63,8 @@ def epsilon_sharpness(
         dimension: int, at most the number of weights, the dimension of a random
             subspace, or `None` for the full space. The paper's is 100. Defaults to
             `None`.
+        method: `"projected"` or `"scipy"`, see `maximize_in_box`. Defaults to
+            `"projected"` in the full space and the paper's, `"scipy"`, in a subspace.
         starts, iterations: as in `maximize_in_box`. Default to 2 and the paper's 10.
         seed: int, of the subspace and the starts. Defaults to 0.
         verbose: 0 for silence, 1 for a progress bar. Defaults to 0.
@@ -113,7 +115,13 @@ def epsilon_sharpness(
             return value, rows @ gradient.astype(rows.dtype)
 
     maximum, evaluations = maximize_in_box(
-        lambda z: function(around + z), bounds, starts, iterations, generator, verbose
+        lambda z: function(around + z),
+        bounds,
+        starts,
+        iterations,
+        generator,
+        verbose,
+        method or ("projected" if dimension is None else "scipy"),
     )
     value = 100 * (max(maximum, loss) - loss) / (1 + loss)
     return Sharpness(value, loss, max(maximum, loss), evaluations)
@@ -184,7 +192,7 @@ def adaptive_sharpness(
     check_number("rho", rho, TINY, allowed="a number > 0")
     check_choice("norm", norm, ("l2", "linf"))
     scales, loss = surface.scales(normalization), _finite_loss(surface)
-    search = maximize_in_box if norm == "linf" else _maximize_in_ball
+    search = maximize_in_box if norm == "linf" else maximize_in_ball
 
     def function(u):
         value, gradient = surface.gradient(surface.weights + scales * u)
@@ -202,113 +210,6 @@ def adaptive_sharpness(
     return Sharpness(maximum - loss, loss, maximum, evaluations)
 
 
-def maximize_in_box(
-    function, bounds, starts=2, iterations=10, generator=None, verbose=0
-):
-    """Searches the maximum of a function over `|z_i| <= bounds_i` by L-BFGS-B.
-
-    The first start is 0, which a minimum cannot be left from; the others are random,
-    within a tenth of the box. The best point that was seen counts.
-
-    The search is in units of the bounds, and of a tenth of the mean slope at the start:
-    its first step reaches the walls. Near a minimum the slope is small, and curvature
-    has the wrong sign for L-BFGS-B to learn a step from: unscaled, ten iterations on a
-    trained perceptron of 43,018 weights found a fifth of the rise that they find here.
-
-    SciPy takes about 3 microseconds for each bound to begin, which on few samples is
-    more than their gradients take.
-
-    Args:
-        function: from a float64 array to the value, a float, and the gradient.
-        bounds: float64 array of positive numbers.
-        starts: int, starting points. Defaults to 2.
-        iterations: int, the most iterations a start. Defaults to 10.
-        generator: `numpy.random.Generator` of the starts. Defaults to one of seed 0.
-        verbose: 0 for silence, 1 for a progress bar. Defaults to 0.
-
-    Returns:
-        The largest value and the number of evaluations.
-
-    Raises:
-        ValueError: a value is not finite, or an argument is not as above.
-
-    Example:
-
-    >>> maximize_in_box(lambda z: (3 * z[0], np.array([3.0])), np.array([0.5]))
-    (1.5, 4)
-    """
-    evaluate = _Recorder(function)
-    points = _starts(len(bounds), starts, generator)
-    check_integer("iterations", iterations, 1)
-    bar = keras.utils.Progbar(starts * iterations, verbose=verbose)
-    for index, point in enumerate(points, start=1):
-        unit = None
-
-        def descend(u):
-            nonlocal unit
-            value, gradient = evaluate(bounds * u)
-            gradient = bounds * gradient
-            if unit is None:
-                unit = value, 0.1 * abs(gradient).mean() or 1.0
-            return (unit[0] - value) / unit[1], -gradient / unit[1]
-
-        with one_thread():
-            minimize(
-                descend,
-                point,
-                jac=True,
-                method="L-BFGS-B",
-                bounds=Bounds(-np.ones(len(bounds)), np.ones(len(bounds))),
-                callback=lambda _: bar.add(1),
-                options={"maxiter": iterations, "ftol": 0.0, "gtol": 0.0},
-            )
-        bar.update(index * iterations)
-    return evaluate.best, evaluate.count
-
-
-def _maximize_in_ball(function, radii, starts, iterations, generator, verbose):
-    """Searches the maximum over `||u / radii|| <= 1`, as `maximize_in_box` does."""
-    evaluate = _Recorder(function)
-    points = _starts(len(radii), starts, generator)
-    check_integer("iterations", iterations, 1)
-    bar = keras.utils.Progbar(starts * iterations, verbose=verbose)
-    with one_thread():
-        for point in points:
-            u = radii * point / np.sqrt(len(radii))
-            for _ in range(iterations):
-                slope = radii * evaluate(u)[1]
-                u = radii * slope / (np.linalg.norm(slope) or 1.0)
-                bar.add(1)
-            evaluate(u)
-    return evaluate.best, evaluate.count
-
-
-class _Recorder:
-    """A function that counts, keeps the largest value and refuses what is not one."""
-
-    def __init__(self, function):
-        self.function, self.best, self.count = function, -np.inf, 0
-
-    def __call__(self, z):
-        value, gradient = self.function(z)
-        if not (np.isfinite(value) and np.isfinite(gradient).all()):
-            raise ValueError(
-                "The loss must be finite where its maximum is searched: choose a "
-                f"smaller region. Received: loss={value}"
-            )
-        self.best = max(self.best, float(value))
-        self.count += 1
-        return value, gradient
-
-
-def _starts(size, count, generator):
-    """Points in units of the region."""
-    check_integer("starts", count, 1)
-    generator = generator or np.random.default_rng(0)
-    random = (generator.uniform(-0.1, 0.1, size) for _ in range(count - 1))
-    return [np.zeros(size), *random]
-
-
 def _finite_loss(surface):
     loss = surface.value()
     if not np.isfinite(loss):
@@ -320,11 +221,6 @@ def _finite_loss(surface):
 
 def _coordinates(rows, x):
     """Returns the `z` that is nearest to `z @ rows = x`, the rows' pseudo-inverse."""
-    gram, right = 0.0, 0.0
-    # Float64, of a part of the rows at a time.
     with one_thread():
-        for start in range(0, len(x), 65536):
-            part = rows[:, start : start + 65536].astype("float64")
-            gram = gram + part @ part.T
-            right = right + part @ x[start : start + 65536]
-    return np.linalg.solve(gram, right)
+        gram, right = rows @ rows.T, rows @ x.astype(rows.dtype)
+        return np.linalg.solve(gram.astype("float64"), right)

@@ -394,6 +394,7 @@ def test_bad_input_ends_in_one_line():
     surface = LossSurface(model, x, y, CROSS_ENTROPY)
     broken = network()
     broken.set_weights([np.full((5, 3), np.nan), np.zeros(3)])
+    nowhere = LossSurface(broken, x, y, CROSS_ENTROPY)
     unbuilt = keras.Sequential([keras.layers.Dense(1)])
     calls = {
         "`x` and `y` must": lambda: LossSurface(model, x[:0], y[:0], "mse"),
@@ -411,9 +412,10 @@ def test_bad_input_ends_in_one_line():
         "`probes` must": lambda: hessian_trace(surface, probes=1),
         "`width` must": lambda: spectral_density(surface, width=0.0),
         "`points` must": lambda: spectral_density(surface, points=1),
-        "must be finite": lambda: top_eigenvalues(
-            LossSurface(broken, x, y, CROSS_ENTROPY)
-        ),
+        "must be finite": lambda: top_eigenvalues(nowhere),
+        "must be finite at": lambda: hessian_trace(nowhere),
+        "must be finite at the": lambda: spectral_density(nowhere),
+        "`normalization` must": lambda: top_eigenvalues(surface, normalization="layer"),
     }
     for message, call in calls.items():
         with pytest.raises(ValueError, match=message) as error:

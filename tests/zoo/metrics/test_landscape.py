@@ -30,23 +30,23 @@ def score(logits, labels):
     return loss.mean(), np.mean(logits.argmax(axis=1) == labels)
 
 
-@pytest.mark.parametrize("normalize", ["filter", "layer", None])
-def test_equals_numpy(normalize):
+@pytest.mark.parametrize("normalization", ["filter", "layer", None])
+def test_equals_numpy(normalization):
     model, (x, y) = network(), data()
     center = [w.astype("float64") for w in model.get_weights()]
     generator = np.random.default_rng(8)
     first, second = ([generator.normal(size=w.shape) for w in center] for _ in range(2))
 
     def units(direction):
-        if normalize is None:
+        if normalization is None:
             return direction
         result = []
         for d, w in zip(direction, center, strict=True):
             d = np.zeros_like(d) if w.ndim == 1 else d.copy()
-            if w.ndim == 2 and normalize == "layer":
+            if w.ndim == 2 and normalization == "layer":
                 d *= np.linalg.norm(w) / np.linalg.norm(d)
             for column in range(
-                w.shape[1] if w.ndim == 2 and normalize == "filter" else 0
+                w.shape[1] if w.ndim == 2 and normalization == "filter" else 0
             ):
                 d[:, column] *= np.linalg.norm(w[:, column]) / np.linalg.norm(
                     d[:, column]
@@ -61,7 +61,7 @@ def test_equals_numpy(normalize):
         {"all": (x, y)},
         alphas,
         betas,
-        normalize=normalize,
+        normalization=normalization,
         batch_size=5,
     )
     assert list(surface) == ["alpha", "beta", "all_loss", "all_accuracy"]
@@ -79,10 +79,10 @@ def test_equals_numpy(normalize):
             assert surface["all_accuracy"][row, column] == accuracy
 
 
-@pytest.mark.parametrize("normalize", ["filter", "layer"])
-def test_directions_have_the_norms_of_the_weights(normalize):
+@pytest.mark.parametrize("normalization", ["filter", "layer"])
+def test_directions_have_the_norms_of_the_weights(normalization):
     model = alexnet((8, 8, 2), 3, filters=(4, 5), units=(7,))
-    for direction in random_directions(model, 0, normalize=normalize):
+    for direction in random_directions(model, 0, normalization=normalization):
         for d, w in zip(direction, model.trainable_weights, strict=True):
             assert d.shape == tuple(w.shape)
             if len(w.shape) == 1:
@@ -92,7 +92,7 @@ def test_directions_have_the_norms_of_the_weights(normalize):
             d, w = (
                 np.moveaxis(a, -1, 0).reshape(a.shape[-1], -1) for a in (d, w.numpy())
             )
-            axis = 1 if normalize == "filter" else None
+            axis = 1 if normalization == "filter" else None
             np.testing.assert_allclose(
                 np.sqrt(np.sum(d**2, axis)), np.sqrt(np.sum(w**2, axis)), rtol=1e-6
             )
@@ -110,7 +110,7 @@ def test_directions_are_those_of_the_seed():
 
 def test_raw_directions_are_normal_for_all_weights():
     model = mlp((50,), 3, units=(60,), normalization="batch")
-    (direction,) = random_directions(model, 0, count=1, normalize=None)
+    (direction,) = random_directions(model, 0, count=1, normalization=None)
     flat = np.concatenate([d.ravel() for d in direction])
     assert all(d.any() for d in direction)
     assert abs(flat.mean()) < 0.06 and abs(flat.std() - 1) < 0.05
@@ -136,10 +136,10 @@ def test_rescaled_networks_look_the_same():
     scaled = rescale(model, 50.0)
     scaled.compile(loss=CROSS_ENTROPY)
 
-    def surface(model, normalize):
-        directions = random_directions(model, 0, normalize=normalize)
+    def surface(model, normalization):
+        directions = random_directions(model, 0, normalization=normalization)
         parts, steps = {"all": data()}, np.linspace(-1, 1, 5)
-        return plane(model, directions, parts, steps, normalize=None)
+        return plane(model, directions, parts, steps, normalization=None)
 
     ours, theirs = (surface(one, "filter")["all_loss"] for one in (model, scaled))
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)
@@ -158,7 +158,7 @@ def test_statistics_are_measured_at_each_point():
         {"all": (x, y)},
         [0.0, 1.0, 9.0],
         [0.0],
-        normalize=None,
+        normalization=None,
         statistics=x,
     )
     np.testing.assert_allclose(
@@ -198,8 +198,8 @@ def test_bad_arguments():
             plane(model, bad, parts)
     with pytest.raises(ValueError, match=r"`directions` must hold arrays of the shap"):
         plane(model, [directions[0], directions[1][:-1]], parts)
-    with pytest.raises(ValueError, match=r"`normalize` must be one of .*Received"):
-        plane(model, directions, parts, normalize="kernel")
+    with pytest.raises(ValueError, match=r"`normalization` must be one of .*Received"):
+        plane(model, directions, parts, normalization="kernel")
     with pytest.raises(ValueError, match=r"`betas` must be one or more finite numbers"):
         plane(model, directions, parts, [0.0], [np.inf])
     for arguments in ({"seed": -1}, {"seed": 0.5}, {"seed": 0, "count": 0}):
@@ -207,5 +207,5 @@ def test_bad_arguments():
             ValueError, match=r"must be an integer from . up\. Received"
         ):
             random_directions(model, **arguments)
-    with pytest.raises(ValueError, match=r"`normalize` must be one of"):
-        random_directions(model, 0, normalize="none")
+    with pytest.raises(ValueError, match=r"`normalization` must be one of"):
+        random_directions(model, 0, normalization="none")
