@@ -39,12 +39,13 @@ QUICK = {
 CPU = {
     **QUICK,
     "dataset": ["fashion_mnist"],
-    "limit": 8192,
+    "limit": 4096,
     "image_size": 14,
     "network": ["F1"],
-    "batch_size": 64,
+    "batch_size": 32,
     "large_batch_size": 0,
     "epochs": 40,
+    "target_loss": 0.02,
     "measured": 1024,
     "runs": 3,
 }

@@ -172,8 +172,8 @@ class Sharpness(MinimaStudy):
         }
         texts = {
             "full": "Mean ± deviation over seeds; `100 (max f - f) / (1 + f)` over the "
-            "box, by L-BFGS-B from two starts of ten iterations. Values compare at "
-            "equal loss `f` alone, which stands beside.",
+            "box, by ten iterations of L-BFGS inside it from each of two starts. "
+            "Values compare at equal loss `f` alone, which stands beside.",
             "subspace": "As above. The columns of the random `A` are not normalised: "
             "their entries have variance 1. The paper does not say, and values depend "
             "on it.",

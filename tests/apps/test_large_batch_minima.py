@@ -78,7 +78,7 @@ def test_quick_reports_tables_1_to_4_and_the_settings_that_values_depend_on(quic
         "## Table 4: sharpness in subspaces of 100",
         "## At equal training loss: small_mlp",
         "are not normalised: their entries have variance 1",
-        "two starts of ten iterations",
+        "ten iterations of L-BFGS inside it from each of two starts",
         "batches of 16 (SB) and 256 (LB)",
     ):
         assert part in text
