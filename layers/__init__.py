@@ -3,14 +3,36 @@
 from zoo.layers.batch_norm_statistics import reestimate_batch_norm
 from zoo.layers.cosine_dense import CosineDense
 from zoo.layers.ghost_batch_norm import GhostBatchNorm, to_ghost_batch_norm
+from zoo.layers.lamp import LampBlock
+from zoo.layers.lista import ListaBlock
 from zoo.layers.low_rank import LowRankMatrix
+from zoo.layers.lvamp import LvampBlock
 from zoo.layers.partial_cosine_dense import PartialCosineDense
+from zoo.layers.shrinkage import (
+    BernoulliGaussianShrinkage,
+    ExponentialShrinkage,
+    GridShrinkage,
+    PiecewiseLinearShrinkage,
+    SoftShrinkage,
+    SplineShrinkage,
+    soft_threshold,
+)
 
 __all__ = [
+    "BernoulliGaussianShrinkage",
     "CosineDense",
+    "ExponentialShrinkage",
     "GhostBatchNorm",
+    "GridShrinkage",
+    "LampBlock",
+    "ListaBlock",
     "LowRankMatrix",
+    "LvampBlock",
     "PartialCosineDense",
+    "PiecewiseLinearShrinkage",
+    "SoftShrinkage",
+    "SplineShrinkage",
     "reestimate_batch_norm",
+    "soft_threshold",
     "to_ghost_batch_norm",
 ]

@@ -32,14 +32,18 @@ class Row:
 
     def __str__(self):
         arguments = ",".join(
-            f"{name}={getattr(value, 'name', value)}"
-            for name, value in self.kwargs.items()
+            f"{name}={label(value)}" for name, value in self.kwargs.items()
         )
         return f"{self.layer.__name__}({arguments})-{len(self.shape)}D"
 
     def build(self, **kwargs):
         keras.utils.set_random_seed(0)
-        return self.layer(**self.kwargs, **kwargs)
+        own = {
+            # Layers within layers have weights, and so each layer gets its own.
+            name: value() if isinstance(value, type) else value
+            for name, value in self.kwargs.items()
+        }
+        return self.layer(**own, **kwargs)
 
     def inputs(self):
         generator = np.random.default_rng(0)
@@ -50,7 +54,18 @@ class Row:
         return keras.Model(inputs, self.build(**kwargs)(inputs))
 
 
+def label(value):
+    """A short name for an argument, which may be a class, an object or an array."""
+    for name in ("__name__", "name", "shape"):
+        if hasattr(value, name):
+            return getattr(value, name)
+    return value
+
+
 SQUARE = {"shape": (6, 6), "rank": 3, "initializer": "orthogonal"}
+MATRIX = {"matrix": np.random.default_rng(0).normal(0.0, 0.3, (8, 32))}
+# Its mean slope is smooth, and does not jump where numbers are rounded.
+SPLINE = zoo.layers.SplineShrinkage
 ROWS = [
     Row(zoo.layers.GhostBatchNorm, {"virtual_batch_size": 4}, (10, 3)),
     Row(zoo.layers.GhostBatchNorm, {"virtual_batch_size": None}, (10, 3)),
@@ -69,6 +84,20 @@ ROWS = [
         (10, 5, 6),
     ),
     Row(zoo.layers.PartialCosineDense, {"units": 4, "loss": ArcFace()}, (10, 3)),
+    Row(zoo.layers.SoftShrinkage, {}, (10, 5, 3)),
+    Row(zoo.layers.ExponentialShrinkage, {}, (10, 3)),
+    Row(zoo.layers.SplineShrinkage, {}, (10, 3)),
+    Row(zoo.layers.PiecewiseLinearShrinkage, {}, (10, 3)),
+    Row(zoo.layers.GridShrinkage, {"coordinatewise": True}, (10, 3)),
+    Row(zoo.layers.BernoulliGaussianShrinkage, {}, (10, 3)),
+    Row(zoo.layers.ListaBlock, {**MATRIX, "coupling": "coupled"}, (10, 5, 8)),
+    Row(zoo.layers.LampBlock, MATRIX, (10, 8)),
+    Row(zoo.layers.LvampBlock, {**MATRIX, "shrinkage": SPLINE}, (10, 8)),
+    Row(
+        zoo.layers.LvampBlock,
+        {**MATRIX, "shrinkage": SPLINE, "form": "dense"},
+        (10, 5, 8),
+    ),
 ]
 every_row = pytest.mark.parametrize("row", ROWS, ids=str)
 masked_rows = pytest.mark.parametrize("row", [row for row in ROWS if row.mask], ids=str)

@@ -1,5 +1,6 @@
 """Data: everything that yields arrays or `tf.data` datasets."""
 
+from zoo.data.channels import ChannelProblem, massive_mimo, random_access
 from zoo.data.corruption import corrupt_labels
 from zoo.data.formats import read_cifar_binary, read_cifar_python, read_idx
 from zoo.data.gaussians import GaussianMixture, gaussian_grid
@@ -18,13 +19,24 @@ from zoo.data.quantum import (
     measure_shots,
     random_state,
 )
+from zoo.data.sparse import (
+    SparseBatches,
+    SparseProblem,
+    bernoulli_gaussian,
+    bernoulli_gaussian_fixture,
+)
 
 __all__ = [
+    "ChannelProblem",
     "GaussianMixture",
     "ImageSet",
+    "SparseBatches",
+    "SparseProblem",
     "augment_flip_crop",
     "average_pool",
     "batches",
+    "bernoulli_gaussian",
+    "bernoulli_gaussian_fixture",
     "check_finite",
     "corrupt_labels",
     "covariance",
@@ -33,8 +45,10 @@ __all__ = [
     "hadamard_state",
     "load_images",
     "low_rank_matrix",
+    "massive_mimo",
     "measure_shots",
     "measurement_noise",
+    "random_access",
     "random_state",
     "read_cifar_binary",
     "read_cifar_python",

@@ -35,6 +35,7 @@ from zoo.metrics.margins import (
     signature_names,
 )
 from zoo.metrics.modes import mode_coverage
+from zoo.metrics.recovery import nmse
 from zoo.metrics.sharpness import Sharpness, adaptive_sharpness, epsilon_sharpness
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "measurement_residual",
     "mode_coverage",
     "nash_conv",
+    "nmse",
     "plane",
     "procrustes_distance",
     "random_directions",
