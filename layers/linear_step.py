@@ -121,6 +121,10 @@ class LinearStep(keras.layers.Layer):
             autocast=False,
         )
 
+    def add_energy(self, factored):
+        """Returns a fixed weight, `|A|_F^2`."""
+        return self.add_array("energy", np.sum(factored.values**2), trainable=False)
+
     def value(self, weight):
         """Returns a matrix of `add_matrix` as a tensor to multiply with."""
         weight = ops.convert_to_tensor(weight)

@@ -46,6 +46,7 @@ class SvdStep(LinearStep):
         self.project = self.add_matrix("project", project, "project" in learn)
         right = factored.right.conj().T
         self.right = self.add_matrix("right", right, "right" in learn)
+        self.matrix_energy = self.add_energy(factored)
 
     @property
     def noise_variance(self):
@@ -96,6 +97,7 @@ class DenseStep(LinearStep):
         carry = np.eye(self.shape[1]) - back @ factored.matrix
         self.back_matrix = self.add_matrix("back", back)
         self.carry_matrix = self.add_matrix("carry", carry)
+        self.matrix_energy = self.add_energy(factored)
 
     def estimate(self, y, r, variance):
         """Returns the estimate without what it owes to `r`, and its variance."""
@@ -118,8 +120,8 @@ class LvampBlock(UnrolledBlock):
     `p, q = estimate(y, r, g)`, `x, a = f(p, q)`,
     `r+ = (x - a p) / (1 - a)`, `g+ = q a / (1 - a)`
 
-    from `r = 0` and `g = |y|^2 / N`. The best linear estimate, in the singular vectors
-    of `A = U diag(s) V^H`, is
+    from `r = 0` and `g = |y|^2 / |A|_F^2`. The best linear estimate, in the singular
+    vectors of `A = U diag(s) V^H`, is
 
     `d = s^2 / (s^2 + noise_variance / g)`, `z = N / sum d`,
     `p = r + z V (d (diag(1 / s) U^H y - V^H r))`, `q = g (z - 1)`
@@ -231,7 +233,7 @@ class LvampBlock(UnrolledBlock):
     def call(self, y, state=None):
         y = self.to_signal(y)
         n = self.linear.shape[1]
-        first = self.energy(y) / n
+        first = self.energy(y) / self.to_statistic(self.linear.matrix_energy)
         first = ops.where(first > SMALLEST_VARIANCE, first, 1.0)
         r, g = None, first
         if state is not None:

@@ -15,7 +15,7 @@ from zoo.study import Section, format_mean, new_figure, plot_band
 
 SETTINGS = {"epsilon": [1e-3], "alpha": [0.2, 0.5, 1.0, 2.0, 5.0, 10.0]}
 # Multiples of both layers that the plane of Figure 2 shows.
-MULTIPLES = np.linspace(0, 6, 25)
+MULTIPLES = np.linspace(0, 6, 19)
 RHO = 0.5
 MEASURES = {
     "sharpness": "ε-sharpness",

@@ -16,7 +16,7 @@ from zoo.metrics import interpolate, plane, random_directions
 from zoo.study import Section, format_mean, new_figure, plot_band
 
 # Steps along each direction of a plane, to one filter's norm on either side.
-STEPS = np.linspace(-1, 1, 11)
+STEPS = np.linspace(-1, 1, 9)
 # How far from a minimum, in units of the distance of both, its walls are compared.
 DISTANCES = (0.125, 0.25, 0.5)
 

@@ -30,7 +30,7 @@ QUICK = {
     "network": ["small_mlp"],
     "batch_size": 16,
     "large_batch_size": 256,
-    "epochs": 20,
+    "epochs": 12,
     "target_loss": 0.01,
     "learning_rate": 1e-3,
     "measured": 512,

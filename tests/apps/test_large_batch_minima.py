@@ -11,8 +11,6 @@ from zoo.apps import large_batch
 from zoo.apps.large_batch import Alpha, Sharpness, minima
 from zoo.study import app
 
-EXPERIMENTS = ("sharpness", "interpolation", "alpha", "hessian")
-
 
 @pytest.fixture(scope="module", autouse=True)
 def _flags(define_flags):
@@ -32,7 +30,9 @@ def call(logdir, *arguments):
 def quick(tmp_path_factory):
     """The folder of a finished `quick` run of the experiments on minima."""
     logdir = tmp_path_factory.mktemp("quick")
-    assert call(logdir, f"--experiment={','.join(EXPERIMENTS)}") == 0
+    assert call(logdir, "--experiment=sharpness,alpha") == 0
+    # Seeds add nothing to what is asserted of these.
+    assert call(logdir, "--experiment=interpolation,hessian", "--runs=1") == 0
     return logdir / "large_batch"
 
 
@@ -123,12 +123,12 @@ def test_the_report_says_which_minima_are_sharper(quick):
 def test_the_line_joins_both_minima(quick):
     for one in curves(quick / "interpolation"):
         np.testing.assert_array_equal(one["alpha"], np.linspace(-1, 2, 25))
-        assert one["SB_plane"].shape == one["LB_plane"].shape == (121,)
+        assert one["SB_plane"].shape == one["LB_plane"].shape == (81,)
         # The centre of each plane is an end of the line.
         for place, batch in ((0, "SB"), (1, "LB")):
             at = np.argmin(abs(one["alpha"] - place))
             np.testing.assert_allclose(
-                one[f"{batch}_plane"][60], one["training_loss"][at], rtol=1e-5
+                one[f"{batch}_plane"][40], one["training_loss"][at], rtol=1e-5
             )
             assert one["training_loss"][at] < 0.02
 

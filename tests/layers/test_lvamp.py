@@ -48,10 +48,14 @@ def posterior(r, variance):
     return beta * r * p, slope.mean()
 
 
+def first_variance(matrix, y):
+    return np.linalg.norm(y) ** 2 / np.linalg.norm(matrix) ** 2
+
+
 def vamp(matrix, y, damping=1.0, depth=DEPTH):
     estimates = []
     for signal in y:
-        r, g = np.zeros(N, y.dtype), np.sum(np.abs(signal) ** 2) / N
+        r, g = np.zeros(N, y.dtype), first_variance(matrix, signal)
         for t in range(depth):
             x1, alpha = estimate(matrix, signal, r, g)
             p, q = (x1 - alpha * r) / (1 - alpha), g * alpha / (1 - alpha)
@@ -119,7 +123,7 @@ def test_the_linear_estimate_is_that_of_the_dense_inverse(kind, condition):
 
 def test_at_its_variance_the_dense_form_is_that_of_the_svd():
     matrix, _, y = problem()
-    first = np.sum(y[:1] ** 2) / N
+    first = first_variance(matrix, y[:1])
     kwargs = {"noise_variance": NOISE, "dtype": "float64"}
     blocks = [
         LvampBlock(matrix, form=form, prior_variance=first, **kwargs)
@@ -153,7 +157,7 @@ def test_the_slope_is_kept_from_what_divides_by_it():
     matrix, _, y = problem()
     block = LvampBlock(matrix, SoftShrinkage(1e-9, dtype="float64"), dtype="float64")
     _, (_, g) = block(y)
-    first = np.sum(y**2, -1, keepdims=True) / N
+    first = np.sum(y**2, -1, keepdims=True) / np.linalg.norm(matrix) ** 2
     q = block.linear.estimate(y, None, first)[1]
     np.testing.assert_allclose(g, q * (1 - 0.5 / N) / (0.5 / N), rtol=1e-6)
 

@@ -535,7 +535,7 @@ def _traced_once(function):
     # A call would count the trace, and warn of the many that many models need.
     @functools.cache
     def trace(*specs):
-        return tf.function(function).get_concrete_function(*specs)
+        return tf.function(function, autograph=False).get_concrete_function(*specs)
 
     def run(*arrays):
         tensors = [tf.convert_to_tensor(array) for array in arrays]

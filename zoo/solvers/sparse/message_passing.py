@@ -76,7 +76,7 @@ def amp(
     matrix, y, truth = checks.check_signals(matrix, y, truth)
     damping = check_damping(damping)
     checks.check_shrinkage(shrinkage, matrix.shape[1])
-    _warn_of_scale("amp", matrix, 2.0)
+    _warn_of_scale(matrix)
     constants, numbers = {"matrix": matrix}, {"damping": damping}
     result = solve(
         "amp", shrinkage, y, constants, numbers, iterations, tolerance, truth
@@ -101,7 +101,7 @@ def vamp(
     In turns, signals are estimated as if they were Gaussian around `r` with variance
     `g`, and by the shrinkage `f` from `p` with variance `q`, and each is told no more
     than it does not know. With the singular values `A = U diag(s) V^H` and `y~ =
-    diag(1 / s) U^H y`, from `r = 0` and `g = |y|^2 / N`:
+    diag(1 / s) U^H y`, from `r = 0` and `g = |y|^2 / |A|_F^2`:
 
     `d = s^2 / (s^2 + noise_variance / g)`, `z = N / sum d`,
     `p = r + z V (d (y~ - V^H r))`, `q = g (z - 1)`,
@@ -157,7 +157,6 @@ def vamp(
     )
     left, values, right = _svd(matrix.tobytes(), matrix.shape, matrix.dtype)
     checks.check_rank(values, matrix.shape)
-    _warn_of_scale("vamp", matrix, 20.0)
     constants = {"left": left, "values": values, "right": right}
     numbers = {"damping": damping, "noise_variance": noise_variance}
     result = solve(
@@ -167,14 +166,13 @@ def vamp(
     return _with_regularization(result, shrinkage, noise_variance / deviation)
 
 
-def _warn_of_scale(method, matrix, most):
-    """Warns where `|A|_F^2` is more than `most` times off what it is taken for."""
+def _warn_of_scale(matrix):
+    """Warns where `|A|_F^2` is more than twice or less than half of `N`."""
     share = np.linalg.norm(matrix) ** 2 / matrix.shape[1]
-    if not 1 / most <= share <= most:
+    if not 0.5 <= share <= 2.0:
         warnings.warn(
-            f"`{method}` takes |A|_F^2 to be near N, and it is {share:.3g} N: multiply "
-            f"`matrix` and `y` by {share**-0.5:.3g}, and so the variance of the noise "
-            f"by {1 / share:.3g}.",
+            f"`amp` takes |A|_F^2 to be near N, and it is {share:.3g} N: multiply "
+            f"`matrix` and `y` by {share**-0.5:.3g}.",
             stacklevel=3,
         )
 

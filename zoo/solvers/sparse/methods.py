@@ -86,15 +86,15 @@ def vamp(shrinkage, y, constants, numbers):
     """Linear estimation of Gaussian signals in turns with the shrinkage, in `A`'s SVD.
 
     With `A = U diag(s) V^H` and `y~ = diag(1 / s) U^H y`, from `r = 0` and `g = |y|^2 /
-    N`: `d = s^2 / (s^2 + noise / g)`, `z = N / sum d`, `p = r + z V (d (y~ - V^H r))`,
-    `q = g (z - 1)`; `x, a <- f(p, q)`; `r <- (x - a p) / (1 - a)`, `g <- q a / (1 -
-    a)`.
+    |A|_F^2`: `d = s^2 / (s^2 + noise / g)`, `z = N / sum d`, `p = r + z V (d (y~ - V^H
+    r))`, `q = g (z - 1)`; `x, a <- f(p, q)`; `r <- (x - a p) / (1 - a)`, `g <- q a / (1
+    - a)`.
     """
     forward, adjoint = _products(constants["right"])
     squares, noise = ops.square(constants["values"]), numbers["noise_variance"]
     modes, n = constants["right"].shape
     scaled = y @ ops.conj(constants["left"]) / ops.cast(constants["values"], y.dtype)
-    first = size(y) / n
+    first = size(y) / ops.sum(squares)
     # Measurements that are all zero tell of no variance, and any will do.
     first = ops.where(first > SMALLEST_VARIANCE, first, 1.0)
     floor = FLOORS[keras.backend.standardize_dtype(first.dtype)]
