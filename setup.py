@@ -38,6 +38,7 @@ setup(
     python_requires=">=3.10",
     packages=sorted(PACKAGE_DIRS),
     package_dir=PACKAGE_DIRS,
+    package_data={"zoo.models.unrolled": ["weights/*.md", "weights/*/*.npz"]},
     install_requires=[
         "absl-py>=2.1",
         # Imported by TensorFlow Datasets to prepare data, yet not required by it.

@@ -10,17 +10,23 @@ from zoo.models.mlp import mlp
 from zoo.models.normalization import NORMALIZATIONS, normalization_layer
 from zoo.models.rescaling import rescale
 from zoo.models.resnet import resnet
+from zoo.models.unrolled import UnrolledNetwork, lamp, lista, lvamp, pretrained
 
 __all__ = [
     "NORMALIZATIONS",
     "LargeMarginModel",
     "MatrixSensing",
+    "UnrolledNetwork",
     "alexnet",
     "all_cnn",
     "convnet",
     "keskar",
+    "lamp",
+    "lista",
+    "lvamp",
     "mlp",
     "normalization_layer",
+    "pretrained",
     "rescale",
     "resnet",
 ]

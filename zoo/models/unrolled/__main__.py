@@ -1,0 +1,47 @@
+"""Trains one of the networks that come with weights.
+
+    python -m zoo.models.unrolled lamp_bg_6 --folder=trained
+
+goes on where it was killed, and ends by writing `trained/lamp_bg_6.npz`.
+"""
+
+import argparse
+import pathlib
+
+import numpy as np
+from keras import ops
+
+from zoo.models.unrolled.pretrained import PUBLIC, RECIPES, fixture
+from zoo.models.unrolled.training import train
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        prog="python -m zoo.models.unrolled", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument("name", help="such as lamp_bg_8")
+    parser.add_argument("--weights", choices=tuple(RECIPES), default=PUBLIC)
+    parser.add_argument("--folder", default="trained", help="where all is written")
+    arguments = parser.parse_args()
+    recipes = RECIPES[arguments.weights]
+    if arguments.name not in recipes:
+        parser.error(f"{arguments.name} must be one of {', '.join(recipes)}")
+    recipe, folder = recipes[arguments.name], pathlib.Path(arguments.folder)
+    problem, y, x = fixture(arguments.weights)
+    network = recipe.build(problem.matrix)
+    train(
+        network,
+        problem,
+        recipe.stages,
+        validation=(y.astype("float32"), x),
+        folder=folder / arguments.name,
+        verbose=1,
+    )
+    path = folder / f"{arguments.name}.npz"
+    learned = [ops.convert_to_numpy(weight) for weight in network.trainable_weights]
+    np.savez_compressed(path, *learned)
+    print(path)
+
+
+if __name__ == "__main__":
+    main()
