@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from zoo.apps.games.common import GameStudy, natural_numbers
-from zoo.apps.games.small import METHODS, ended, paths, steps_within
+from zoo.apps.games.small import METHODS, ended, paths_of_rates, steps_within
 from zoo.games import random_quadratic_game
 from zoo.study import Section, format_mean, new_figure
 
@@ -53,7 +53,7 @@ class Players(GameStudy):
         self.seeds(hp, config)
 
     def seconds(self, values, config):
-        return len(RATES) * (0.5 + (1e-3 + 1e-4 * values["players"]) * config.steps)
+        return 0.5 + len(RATES) * (1e-3 + 1e-4 * values["players"]) * config.steps
 
     def run(self, hp, config, logdir):
         count, seed = hp.get("players"), hp.values.get("seed", config.seed)
@@ -61,8 +61,9 @@ class Players(GameStudy):
         start = np.random.default_rng(seed).normal(size=2 * count)
         start /= np.linalg.norm(start)
         best = None
-        for rate in RATES:
-            path = paths(game, start, METHODS[hp.get("method")], rate, config.steps)
+        method = METHODS[hp.get("method")]
+        played = paths_of_rates(game, start, method, RATES, config.steps)
+        for rate, path in zip(RATES, played, strict=True):
             distances = np.linalg.norm(path, axis=1)
             steps = steps_within(distances)
             # Fewest steps first; else whoever has come nearest.

@@ -53,9 +53,23 @@ def paths(game, start, method, rate, steps):
 
     One that runs away ends early, at a distance beyond `FAR`.
     """
+    return paths_of_rates(game, start, method, [rate], steps)[0]
+
+
+def paths_of_rates(game, start, method, rates, steps):
+    """Plays a quadratic game at each of several rates, in one graph."""
     trainer = GameTrainer(game.players(start), game)
-    trainer.compile(method.optimizer(rate), method.adjustment(), method.order)
-    return np.concatenate(list(play(trainer, steps, FAR).values()), axis=1)
+    trainer.compile(method.optimizer(rates[0]), method.adjustment(), method.order)
+    state = [*trainer.variables, *trainer.optimizer.variables]
+    fresh = [np.array(variable) for variable in state]
+    found = []
+    for rate in rates:
+        for variable, value in zip(state, fresh, strict=True):
+            variable.assign(value)
+        for optimizer in trainer.optimizer.optimizers:
+            optimizer.learning_rate = rate
+        found.append(np.concatenate(list(play(trainer, steps, FAR).values()), axis=1))
+    return found
 
 
 def steps_within(distances, tolerance=1e-6):

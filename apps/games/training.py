@@ -9,7 +9,7 @@ import tensorflow as tf
 from zoo.apps.games.networks import discriminator, generator
 from zoo.games import R1, gan
 from zoo.metrics import mode_coverage
-from zoo.study import distribute
+from zoo.study import EpochLogs, distribute
 
 SAMPLES, SHOWN = 16_000, 2_000
 EMA = 0.99
@@ -67,7 +67,7 @@ def train(setting, mixture, config, *, seed, logdir, iterations, snapshots=()):
             mixture.batches(config.per_mode, seed=seed),
             steps_per_epoch=config.check_every,
             epochs=iterations // config.check_every,
-            callbacks=[watch, keras.callbacks.TensorBoard(logdir, write_graph=False)],
+            callbacks=[watch, EpochLogs(logdir)],
             shuffle=False,
             verbose=0,
         )

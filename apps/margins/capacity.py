@@ -28,7 +28,7 @@ class Capacity(MarginStudy):
     presets = {
         "quick": {
             "dataset": ["digits"],
-            "limit": 400,
+            "limit": 200,
             "image_size": 0,
             "corruption": [0.0, 0.2],
             "width": [2, 16, 512],

@@ -2,8 +2,25 @@
 
 import contextlib
 
+import keras
 import tensorflow as tf
 from tensorboard.plugins.hparams import api
+
+
+class EpochLogs(keras.callbacks.TensorBoard):
+    """Keras's callback, of epochs alone.
+
+    Keras's would write nothing of a batch either, and be slow about it.
+    """
+
+    def __init__(self, logdir):
+        super().__init__(logdir, write_graph=False)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        pass
+
+    def on_train_batch_end(self, batch, logs=None):
+        pass
 
 
 def write_study(folder, hp, objective, flags):

@@ -7,6 +7,7 @@ import numpy as np
 
 from zoo.data import average_pool, batches, check_finite, load_images, steps_per_epoch
 from zoo.study import distribute
+from zoo.study.tensorboard import EpochLogs
 
 PARTS = ("train", "validation", "test")
 
@@ -82,6 +83,9 @@ def fit(
         map_fn=map_fn,
     )
     with distribute.scope(config):
+        if not model.optimizer.built:
+            # Else `fit` makes slots as it traces a step, and must trace it twice.
+            model.optimizer.build(model.trainable_variables)
         history = model.fit(
             dataset,
             steps_per_epoch=steps_per_epoch(len(images), batch_size),
@@ -89,7 +93,7 @@ def fit(
             callbacks=[
                 *callbacks,
                 keras.callbacks.TerminateOnNaN(),
-                keras.callbacks.TensorBoard(logdir, write_graph=False),
+                EpochLogs(logdir),
             ],
             shuffle=False,
             verbose=0,
