@@ -11,12 +11,14 @@ from zoo.metrics import (
     top_eigenvalues,
 )
 from zoo.models import rescale
-from zoo.study import Section, format_mean, new_figure, plot_band
+from zoo.study import Section, evaluate, format_mean, new_figure, plot_band
 
 SETTINGS = {"epsilon": [1e-3], "alpha": [0.2, 0.5, 1.0, 2.0, 5.0, 10.0]}
 # Multiples of both layers that the plane of Figure 2 shows.
 MULTIPLES = np.linspace(0, 6, 19)
 RHO = 0.5
+# One batch is enough, and it is trained for `epochs`.
+UNREAD = ("large_batch_size", "target_loss")
 MEASURES = {
     "sharpness": "ε-sharpness",
     "eigenvalue": "largest eigenvalue",
@@ -33,10 +35,10 @@ class Alpha(MinimaStudy):
     title = "Large batches: one function, any sharpness"
     # Normalisation takes the scale of a layer out again.
     normalization = "none"
+    batches = ("SB",)
     presets = {
-        "quick": {**QUICK, **SETTINGS},
-        "cpu": {**CPU, **SETTINGS},
-        "paper": {**PAPER, **SETTINGS},
+        name: {key: preset[key] for key in preset if key not in UNREAD} | SETTINGS
+        for name, preset in (("quick", QUICK), ("cpu", CPU), ("paper", PAPER))
     }
 
     def prepare(self, config):
@@ -59,8 +61,7 @@ class Alpha(MinimaStudy):
 
     def run(self, hp, config, logdir):
         network, seed = hp.get("network"), hp.get("seed")
-        minimum = self.train(network, "SB", config, seed, logdir)
-        model = minimum.model
+        model = self.train(network, "SB", config, seed, logdir, ("end",)).model
         images, _ = self.measured(network, config)
         logits = model.predict(images, verbose=0)
         pair = _first_pair(model)
@@ -79,7 +80,7 @@ class Alpha(MinimaStudy):
                 }
             )
         return {
-            **self.ends(minimum, network, config),
+            **evaluate(model, self.data[network], config),
             "largest_logit": float(abs(logits).max()),
             **{f"{name}_curve": [row[name] for row in rows] for name in rows[0]},
             "plane": _plane(model, pair, self.measured(network, config)),

@@ -40,6 +40,7 @@ class Hessian(MinimaStudy):
         minimum = self.train_to_level(network, hp.get("batch"), config, seed, logdir)
         surface = self.surface(minimum.model, network, config)
         count = min(config.eigenvalues, len(surface.weights))
+        search = {"iterations": max(100, 3 * count), "seed": seed}
         density = spectral_density(surface, probes=2, iterations=40, seed=seed)
         trace, error = hessian_trace(surface, probes=20, seed=seed)
         return {
@@ -49,9 +50,9 @@ class Hessian(MinimaStudy):
             "trace": trace,
             "trace_error": error,
             "lowest": density.nodes.min(),
-            "eigenvalues": top_eigenvalues(surface, count, seed=seed).values,
+            "eigenvalues": top_eigenvalues(surface, count, **search).values,
             "filter_eigenvalues": top_eigenvalues(
-                surface, count, normalization="filter", seed=seed
+                surface, count, normalization="filter", **search
             ).values,
             "grid": density.grid,
             "density": density.density,

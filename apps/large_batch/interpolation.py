@@ -46,7 +46,7 @@ class Interpolation(MinimaStudy):
         weights = [minimum.level for minimum in minima.values()]
         curves = interpolate(minima["SB"].model, *weights, parts, statistics=images)
         outcome = {
-            "distance": _distance(*weights),
+            "distance": _distance(minima["SB"].model, *weights),
             **{
                 f"{batch}_test_accuracy": float(
                     curves["test_accuracy"][np.argmin(abs(curves["alpha"] - place))]
@@ -78,8 +78,13 @@ class Interpolation(MinimaStudy):
         return sections
 
 
-def _distance(first, second):
-    squares = [np.sum(np.square(a - b)) for a, b in zip(first, second, strict=True)]
+def _distance(model, first, second):
+    """Of the trainable weights."""
+    squares = [
+        np.sum(np.square(a - b))
+        for weight, a, b in zip(model.weights, first, second, strict=True)
+        if weight.trainable
+    ]
     return float(np.sqrt(np.sum(squares)))
 
 

@@ -68,16 +68,16 @@ class Minimum:
     """A trained network, and its weights at two moments.
 
     Attributes:
-        model: compiled `keras.Model`; it has the weights `end`.
-        end: list of arrays, after `--epochs`.
+        model: compiled `keras.Model`; it has the weights `end`, if there are any.
+        end: list of arrays, after `--epochs`; or `None`, where this was not waited for.
         level: list of arrays, where the training loss first was at most
             `--target_loss`; or `None`, where it never was.
-        epochs: int, the epochs to `level`.
+        epochs: int, the epochs to `level`, or all.
         loss_curve: array, the training loss after each epoch, in inference mode.
     """
 
     model: keras.Model
-    end: list
+    end: list | None
     level: list | None
     epochs: int
     loss_curve: np.ndarray
@@ -88,6 +88,7 @@ class MinimaStudy(LargeBatchStudy):
 
     objective = ("test_accuracy", "max")
     normalization = "batch"
+    batches = BATCHES
 
     def prepare(self, config):
         self.check_choices(config, "network", NETWORKS)
@@ -96,7 +97,9 @@ class MinimaStudy(LargeBatchStudy):
             name: load_data(name, config) for name in dict.fromkeys(wanted.values())
         }
         self.data = {name: loaded[dataset] for name, dataset in wanted.items()}
-        self.sizes = {}
+        self.sizes = {name: {"SB": config.batch_size} for name in self.data}
+        if "LB" not in self.batches:
+            return
         for name, data in self.data.items():
             count = len(data.train[0])
             large = config.large_batch_size or round(count / 10)
@@ -106,30 +109,36 @@ class MinimaStudy(LargeBatchStudy):
                     f"--batch_size={config.batch_size} and at most the {count} "
                     f"training images of {data.name}"
                 )
-            self.sizes[name] = {"SB": config.batch_size, "LB": large}
+            self.sizes[name]["LB"] = large
 
-    def train(self, network, batch, config, seed, logdir):
-        """Trains with Adam until both moments of a `Minimum` have been."""
+    def build(self, network):
+        """Builds an untrained network for its data."""
+        data = self.data[network]
+        return NETWORKS[network](
+            data.input_shape, data.num_classes, normalization=self.normalization
+        )
+
+    def train(self, network, batch, config, seed, logdir, moments=("end", "level")):
+        """Trains with Adam until the given moments of a `Minimum` have been."""
         data = self.data[network]
         images, labels = data.train
         batch_size = self.sizes[network][batch]
         keras.utils.set_random_seed(seed)
         with distribute.scope(config):
-            model = NETWORKS[network](
-                data.input_shape, data.num_classes, normalization=self.normalization
-            )
+            model = self.build(network)
             model.compile(
                 keras.optimizers.Adam(config.learning_rate),
                 keras.losses.SparseCategoricalCrossentropy(from_logits=True),
                 metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
                 jit_compile=jit_compile(config),
             )
-        moments = _Moments(
+        watch = _Moments(
             images,
             labels,
             steps_per_epoch(len(images), batch_size),
             config.epochs,
-            config.target_loss,
+            getattr(config, "target_loss", 0.0),
+            moments,
         )
         fit(
             model,
@@ -140,15 +149,17 @@ class MinimaStudy(LargeBatchStudy):
             logdir=logdir,
             batch_size=batch_size,
             epochs=PATIENCE * config.epochs,
-            callbacks=[moments],
+            callbacks=[watch],
         )
-        model.set_weights(moments.end)
+        found = watch.found
+        if "end" in found:
+            model.set_weights(found["end"])
         return Minimum(
             model,
-            moments.end,
-            moments.level,
-            moments.epochs,
-            moments.curves["training_loss"],
+            found.get("end"),
+            found.get("level"),
+            watch.epochs,
+            watch.curves["training_loss"],
         )
 
     def ends(self, minimum, network, config):
@@ -162,12 +173,12 @@ class MinimaStudy(LargeBatchStudy):
         return {**evaluate(minimum.model, self.data[network], config), **level}
 
     def train_to_level(self, network, batch, config, seed, logdir):
-        """As `train`, with the weights at the target loss.
+        """As `train`, but only until the target loss, whose weights the model has.
 
         Raises:
             RuntimeError: the training loss does not come down to it.
         """
-        minimum = self.train(network, batch, config, seed, logdir)
+        minimum = self.train(network, batch, config, seed, logdir, ("level",))
         if minimum.level is None:
             raise RuntimeError(
                 f"the training loss did not come down to {config.target_loss:g} in "
@@ -194,8 +205,8 @@ class MinimaStudy(LargeBatchStudy):
             sentences.append(
                 f"{network}: {data.name}, {data.source}; {count} images of "
                 f"{'x'.join(map(str, data.input_shape))} to train on, batches of "
-                f"{sizes['SB']} (SB) and {sizes['LB']} (LB), measured on "
-                f"{len(self.measured(network, config)[0])} of them."
+                f"{' and '.join(f'{size} ({batch})' for batch, size in sizes.items())}"
+                f", measured on {len(self.measured(network, config)[0])} of them."
             )
         return (
             f"{' '.join(sentences)} Adam, learning rate {config.learning_rate}, "
@@ -216,23 +227,26 @@ class MinimaStudy(LargeBatchStudy):
 class _Moments(EvaluateAtUpdates):
     """Keeps the weights after some epochs, and where the training loss is low enough.
 
-    Ends the training once both have been.
+    Ends the training once all `moments` have been, of `"end"` and `"level"`.
     """
 
-    def __init__(self, images, labels, steps, epochs, target):
+    def __init__(self, images, labels, steps, epochs, target, moments):
         updates = range(steps, steps * PATIENCE * epochs + 1, steps)
         super().__init__({"training": (images, labels)}, updates)
-        self._last, self._target = epochs, target
-        self.end, self.level, self.epochs = None, None, PATIENCE * epochs
+        self._last, self._target, self._moments = epochs, target, set(moments)
+        self.found, self.epochs = {}, PATIENCE * epochs
 
     def on_epoch_end(self, epoch, logs=None):
+        # Empty where the epoch ended early, at a loss that is not finite.
+        row = self._fresh
         super().on_epoch_end(epoch, logs)
-        loss = self.curves["training_loss"][-1]
-        if self.level is None and loss <= self._target:
-            self.level, self.epochs = self.model.get_weights(), epoch + 1
+        if not row:
+            return
+        if "level" not in self.found and row["training_loss"] <= self._target:
+            self.found["level"], self.epochs = self.model.get_weights(), epoch + 1
         if epoch + 1 == self._last:
-            self.end = self.model.get_weights()
-        if self.end and self.level:
+            self.found["end"] = self.model.get_weights()
+        if self._moments <= set(self.found):
             self.model.stop_training = True
 
 
@@ -240,9 +254,10 @@ def compare(small, large):
     """Says whether the numbers of LB are above those of SB, for their spread.
 
     Returns:
-        `"larger"`, `"smaller"`, `"as large"`, or `"-"` where there are none.
+        `"larger"`, `"smaller"`, `"as large"`, or `"-"` where a batch has less than two,
+        which have no spread.
     """
-    if not len(small) or not len(large):
+    if min(len(small), len(large)) < 2:
         return "-"
     difference = np.mean(large) - np.mean(small)
     if abs(difference) <= deviation(small) + deviation(large):

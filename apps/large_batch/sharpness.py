@@ -100,6 +100,14 @@ class Sharpness(MinimaStudy):
     def prepare(self, config):
         self.check_numbers(config, "epsilon")
         super().prepare(config)
+        for network in config.network:
+            weights = self.build(network).trainable_weights
+            count = sum(int(np.prod(weight.shape)) for weight in weights)
+            if config.dimension > count:
+                raise ValueError(
+                    f"--dimension={config.dimension} must be at most the {count} "
+                    f"weights of --network={network}"
+                )
 
     def grid(self, hp, config):
         hp.Choice("network", config.network)
@@ -212,16 +220,13 @@ class Sharpness(MinimaStudy):
                 numbers(results, name, network=network, batch=batch)
                 for batch in BATCHES
             )
-            verdict = compare(small, large)
             row = {"measure": label, "SB": _say(small), "LB": _say(large)}
+            if len(small) and len(large):
+                row["LB to SB"] = f"{np.mean(large) / np.mean(small):.2f}"
             if name in measures:
-                ratio = np.mean(large) / np.mean(small) if verdict != "-" else np.nan
                 words = {"larger": "sharper", "smaller": "flatter", "as large": "alike"}
-                row |= {
-                    "LB to SB": f"{ratio:.2f}",
-                    "LB is": words.get(verdict, "-"),
-                }
-                verdicts[label] = words.get(verdict)
+                verdicts[label] = words.get(compare(small, large))
+                row["LB is"] = verdicts[label] or "-"
             rows.append(row)
         table = pd.DataFrame(rows).fillna("")
         sections = [
@@ -250,14 +255,21 @@ class Sharpness(MinimaStudy):
                 f"{reached['SB']} of {runs['SB']} runs of small and {reached['LB']} of "
                 f"{runs['LB']} of large batches: there is no equal loss to compare at."
             )
+        if min(reached.values()) < 2:
+            return "One run has no spread to judge a difference by: see --runs."
         named = {
             word: [label for label, verdict in verdicts.items() if verdict == word]
             for word in ("sharper", "flatter", "alike")
         }
+        losses = [
+            numbers(results, "level_loss", network=network, batch=batch).mean()
+            for batch in BATCHES
+        ]
         sentences = [
             f"At the first epoch whose training loss is at most {config.target_loss:g} "
-            f"({reached['SB']} and {reached['LB']} runs), the minima of large batches "
-            f"are sharper by {len(named['sharper'])} of {len(verdicts)} measures"
+            f"({reached['SB']} and {reached['LB']} runs; on the measured images it is "
+            f"{losses[1] / losses[0]:.2f} times as high with large batches), their "
+            f"minima are sharper by {len(named['sharper'])} of {len(verdicts)} measures"
             + (f" ({'; '.join(named['sharper'])})" if named["sharper"] else "")
             + f", flatter by {len(named['flatter'])}"
             + (f" ({'; '.join(named['flatter'])})" if named["flatter"] else "")
@@ -311,12 +323,11 @@ def _box_name(space, epsilon):
 
 def _boxes(surface, config, seed, prefix):
     """Keskar's sharpness in each box."""
-    dimension = min(config.dimension, len(surface.weights))
     return {
         prefix + _box_name(space, epsilon): epsilon_sharpness(
-            surface, epsilon, dimensions, seed=seed
+            surface, epsilon, dimension, seed=seed
         ).value
-        for space, dimensions in (("full", None), ("subspace", dimension))
+        for space, dimension in (("full", None), ("subspace", config.dimension))
         for epsilon in config.epsilon
     }
 

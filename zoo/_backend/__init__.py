@@ -528,7 +528,7 @@ def compiled(function, model):
         with keras.StatelessScope(list(zip(variables, values, strict=True))):
             return function(*arrays)
 
-    return functools.partial(run, [variable.value for variable in variables])
+    return lambda *arrays: run([variable.value for variable in variables], *arrays)
 
 
 def _traced_once(function):

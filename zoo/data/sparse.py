@@ -214,7 +214,8 @@ def bernoulli_gaussian(
         )
     sparsity = check_sparsity(sparsity)
     seed = check_integer("seed", seed, 0)
-    generator = np.random.default_rng(seed)
+    # Apart from the batches' generators, which have two numbers.
+    generator = np.random.default_rng((seed, 0, 1))
     matrix = generator.normal(size=(rows, columns)) / math.sqrt(rows)
     if condition is not None:
         matrix = _conditioned(matrix, check_number("condition", condition, 1))

@@ -7,8 +7,8 @@ import pathlib
 import numpy as np
 import pandas as pd
 
+from zoo._files import write_atomically
 from zoo.study import tensorboard
-from zoo.study.results import write_atomically
 
 
 @dataclasses.dataclass

@@ -17,13 +17,13 @@ import keras_tuner
 import numpy as np
 from keras_tuner.engine import base_tuner
 
+from zoo._files import write_atomically
 from zoo.study import tensorboard
 from zoo.study.flags import differences, to_flags
 from zoo.study.results import (
     Results,
     read_result,
     run_name,
-    write_atomically,
     write_result,
 )
 

@@ -1,6 +1,7 @@
 """Unrolled networks: they are the methods, and training never makes them worse."""
 
 import json
+import re
 
 import keras
 import numpy as np
@@ -25,10 +26,13 @@ from zoo.models.unrolled import (
     layerwise,
     lista,
     lvamp,
+    pretrained,
     train,
 )
+from zoo.models.unrolled.pretrained import FOLDER, PUBLIC, RECIPES, fixture
 from zoo.solvers import sparse
 
+CARD = (FOLDER / "README.md").read_text(encoding="utf-8")
 PROBLEM = bernoulli_gaussian((50, 100), snr=30.0)
 Y, X = PROBLEM.sample(40, dtype="float64")
 SHRINKAGES = (
@@ -198,6 +202,54 @@ def test_training_improves_every_kind_and_resumes_from_where_it_was(tmp_path):
         train(network(), problem, other, folder=tmp_path, **settings)
 
 
+def test_a_folder_of_another_training_is_refused(tmp_path):
+    stages = [Stage(2, batch_size=8)]
+    y, x = Y.astype("float32"), X
+
+    def run(noise=1e-2, problem=PROBLEM, validation=(y, x), evaluate_every=20):
+        network = lvamp(PROBLEM.matrix, 1, noise_variance=noise)
+        kwargs = {"validation": validation, "evaluate_every": evaluate_every}
+        return train(network, problem, stages, folder=tmp_path, **kwargs)
+
+    records = run()
+    assert run() == records
+    louder = bernoulli_gaussian((50, 100), snr=5.0)
+    assert np.array_equal(louder.matrix, PROBLEM.matrix)
+    for other in (
+        {"noise": 1.0},
+        {"problem": louder},
+        {"validation": (y[:9], x[:9])},
+        {"evaluate_every": 1},
+    ):
+        with pytest.raises(ValueError, match="hold this very training"):
+            run(**other)
+
+
+def test_a_stage_makes_its_updates_and_no_more():
+    updates = []
+    count = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: updates.append(batch)
+    )
+    network = lvamp(PROBLEM.matrix, 1)
+    validation = (Y.astype("float32"), X)
+    kwargs = {"validation": validation, "callbacks": [count]}
+    train(network, PROBLEM, [Stage(5, batch_size=8)], evaluate_every=3, **kwargs)
+    assert len(updates) == 5
+
+
+def test_half_precision_trains_on_large_batches():
+    network = lamp(PROBLEM.matrix, 1, dtype="mixed_float16")
+    (record,) = train(
+        network,
+        PROBLEM,
+        [Stage(10, batch_size=9000)],
+        validation=(Y.astype("float32"), X),
+        evaluate_every=5,
+    )
+    assert record["best"] is not None
+    assert record["after"] < record["before"]
+
+
 def test_a_stage_that_diverges_is_taken_back():
     network = lamp(PROBLEM.matrix, 3, bernoulli("float32"))
     before = network.get_weights()
@@ -269,6 +321,36 @@ def test_records_can_be_written():
 
 
 @pytest.mark.parametrize(
+    ("name", "weights", "best"),
+    [
+        ("lista_6", PUBLIC, -22.3),
+        ("alista_6", PUBLIC, -23.1),
+        ("alista_12", PUBLIC, -35.0),
+        ("lamp_l1_8", PUBLIC, -35.0),
+        ("lamp_l1_10", PUBLIC, -37.3),
+        ("lamp_bg_6", PUBLIC, -34.4),
+        ("lamp_bg_8", PUBLIC, -41.1),
+        ("lvamp_bg_8", PUBLIC, -44.85),
+        ("lvamp_bg_12", f"{PUBLIC}_kappa15", -44.0),
+        ("lvamp_bg_15", f"{PUBLIC}_kappa100", -41.1),
+    ],
+)
+def test_trained_networks_are_as_good_as_said(name, weights, best):
+    assert name in RECIPES[weights]
+    _, y, x = fixture(weights)
+    network = pretrained(name, weights)
+    error = nmse(network.predict(y, verbose=0), x)
+    assert error <= best
+    assert f"| `{name}` " in CARD
+    assert f"{error:.2f}" in CARD
+
+
+def test_every_recipe_is_tested_and_on_the_card():
+    names = {name for recipes in RECIPES.values() for name in recipes}
+    assert names == set(re.findall(r"^\| `(\w+)` ", CARD, re.M))
+
+
+@pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: UnrolledNetwork([]), "`blocks` must hold layers of one of the kinds"),
@@ -289,6 +371,9 @@ def test_records_can_be_written():
             r"`blocks` must be of one shape \(M, N\)",
         ),
         (lambda: lamp(PROBLEM.matrix, 0), "`depth` must be"),
+        (lambda: lamp(PROBLEM.matrix, 2, 5), "`shrinkage` must be a zoo.layers"),
+        (lambda: pretrained("lamp"), "`name` must be one of"),
+        (lambda: pretrained("lamp_bg_8", "mine"), "`weights` must be one of"),
         (lambda: lamp(PROBLEM.matrix.T, 2), "`matrix` must have fewer rows"),
         (
             lambda: lamp(PROBLEM.matrix, 2).truncate(3),

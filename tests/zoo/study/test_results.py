@@ -5,11 +5,11 @@ import os
 import numpy as np
 import pytest
 
+from zoo._files import write_atomically
 from zoo.study.results import (
     Results,
     read_result,
     run_name,
-    write_atomically,
     write_result,
 )
 

@@ -3,6 +3,7 @@
 import keras
 
 from zoo.layers import LampBlock, ListaBlock, LvampBlock, SoftShrinkage
+from zoo.layers.shrinkage import Shrinkage
 from zoo.losses.checks import check_integer, check_number
 from zoo.models.unrolled.network import UnrolledNetwork
 
@@ -86,8 +87,8 @@ def lamp(matrix, depth=8, shrinkage=None, start="ridge", *, tied=True, **kwargs)
     Args:
         matrix: `A`, array `[M, N]` with `M < N` and of rank `M`.
         depth: int, layers. Defaults to 8.
-        shrinkage: a `zoo.layers.Shrinkage`; each layer has a copy of its own. Defaults
-            to `SoftShrinkage()`.
+        shrinkage: a `zoo.layers.Shrinkage`; each layer has one of its own, of the same
+            first values. Defaults to `SoftShrinkage()`.
         start: `"ridge"`, `"amp"` or an array `[N, M]`, the first matrix that leads
             back, see `zoo.layers.LampBlock`. Defaults to `"ridge"`.
         tied: bool, whether layers share that matrix. Defaults to `True`.
@@ -134,8 +135,8 @@ def lvamp(matrix, depth=8, shrinkage=None, noise_variance=1e-3, *, tied=True, **
     Args:
         matrix: `A`, array `[M, N]` with `M < N` and of rank `M`.
         depth: int, layers. Defaults to 8.
-        shrinkage: a `zoo.layers.Shrinkage`; each layer has a copy of its own. Defaults
-            to `SoftShrinkage()`.
+        shrinkage: a `zoo.layers.Shrinkage`; each layer has one of its own, of the same
+            first values. Defaults to `SoftShrinkage()`.
         noise_variance: float above 0, first value, of one measurement. Defaults to
             1e-3.
         tied: bool, whether layers share what is made of the matrix, and the variance
@@ -190,5 +191,8 @@ def _stack(build, depth, tied):
 def _copy(shrinkage, kwargs):
     if shrinkage is None:
         return SoftShrinkage(dtype=kwargs.get("dtype"))
+    if not isinstance(shrinkage, Shrinkage):
+        # The block says what is wrong with it.
+        return shrinkage
     config = keras.saving.serialize_keras_object(shrinkage)["config"]
     return type(shrinkage).from_config({**config, "name": None})

@@ -67,6 +67,8 @@ class UnrolledNetwork(keras.Model):
         # The blocks cast.
         super().__init__(autocast=False, **kwargs)
         self.blocks = blocks
+        # The compiled form of `estimates`.
+        self._run = None
         (shape,) = shapes
         for block in blocks:
             if not block.built:
@@ -98,10 +100,11 @@ class UnrolledNetwork(keras.Model):
             batch_size: int, samples a step. Defaults to 1000.
         """
         check_integer("batch_size", batch_size, 1)
-        run = _backend.compiled(lambda y: ops.stack(self.estimates(y)), self)
+        if self._run is None:
+            self._run = _backend.compiled(lambda y: ops.stack(self.estimates(y)), self)
         parts = [
-            ops.convert_to_numpy(run(y[start : start + batch_size]))
-            for start in range(0, len(y), batch_size)
+            ops.convert_to_numpy(self._run(y[start : start + batch_size]))
+            for start in range(0, max(len(y), 1), batch_size)
         ]
         return np.concatenate(parts, axis=1)
 

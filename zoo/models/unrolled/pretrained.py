@@ -53,6 +53,8 @@ def _lvamp(depth, matrix):
 
 _BERNOULLI = BernoulliGaussianShrinkage
 _LVAMP = [Stage(150, learning_rate=0.3, batch_size=250)]
+# More layers are slower to agree on the noise.
+_DEEP_LVAMP = [Stage(250, learning_rate=0.3, batch_size=250)]
 _LAMP = [
     Stage(2500),
     Stage(1500, supervise="last", learning_rate=4e-3, batch_size=1000),
@@ -76,9 +78,11 @@ RECIPES = {
         "lamp_bg_8": Recipe(functools.partial(_lamp, 8, _BERNOULLI), _SHORT),
         "lvamp_bg_8": Recipe(functools.partial(_lvamp, 8), _LVAMP),
     },
-    f"{PUBLIC}_kappa15": {"lvamp_bg_12": Recipe(functools.partial(_lvamp, 12), _LVAMP)},
+    f"{PUBLIC}_kappa15": {
+        "lvamp_bg_12": Recipe(functools.partial(_lvamp, 12), _DEEP_LVAMP)
+    },
     f"{PUBLIC}_kappa100": {
-        "lvamp_bg_15": Recipe(functools.partial(_lvamp, 15), _LVAMP)
+        "lvamp_bg_15": Recipe(functools.partial(_lvamp, 15), _DEEP_LVAMP)
     },
 }
 

@@ -4,13 +4,14 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 import pathlib
 
 import keras
 import numpy as np
 from keras import ops
 
+from zoo._files import write_atomically
+from zoo.layers.cosine_dense import at_least_float32
 from zoo.losses.checks import check_choice, check_integer, check_number
 from zoo.metrics.recovery import nmse
 
@@ -42,14 +43,17 @@ class Stage:
     batch_size: int = 500
 
     def __post_init__(self):
-        check_integer("steps", self.steps, 1)
-        check_integer("batch_size", self.batch_size, 1)
-        if self.depth is not None:
-            check_integer("depth", self.depth, 1)
+        for name in ("steps", "batch_size", "depth"):
+            value = getattr(self, name)
+            if value is not None or name != "depth":
+                object.__setattr__(self, name, int(check_integer(name, value, 1)))
         check_choice("part", self.part, ("all", "new"))
         check_choice("supervise", self.supervise, ("all", "last"))
         tiny = np.finfo("float32").tiny
-        check_number("learning_rate", self.learning_rate, tiny, allowed="above 0")
+        rate = check_number(
+            "learning_rate", self.learning_rate, tiny, allowed="above 0"
+        )
+        object.__setattr__(self, "learning_rate", float(rate))
 
 
 def layerwise(depth, extend=20, refine=100, **settings):
@@ -87,16 +91,18 @@ def train(
     layer or averaged over layers: one learning rate then serves errors of all sizes. In
     a stage the best weights on the validation signals are kept, and if they are no
     better than those it began with, these come back. Where a stage trains a new layer,
-    that first takes the parameters of the layer before, if it is better so.
+    that first takes the parameters of the layer before, but no matrices, if it is
+    better so.
 
     Args:
         network: a `zoo.models.UnrolledNetwork`, trained in place.
-        problem: a `zoo.data.SparseProblem`, or what has its `sample` and `mask`.
+        problem: a `zoo.data.SparseProblem`.
         stages: list of `Stage`.
         validation: pair of measurements `[samples, M]` and signals `[samples, N]`.
             Defaults to 1000 that `problem` draws.
         folder: where a stage that has ended is kept, to go on from when the same
-            training is begun again; or `None`. Defaults to `None`.
+            training is begun again, with the same optimizer; or `None`. Defaults to
+            `None`.
         optimizer: function from a learning rate schedule to a `keras.optimizers`
             object. Defaults to Adam with `beta_2=0.99`, gradients clipped to norm 1,
             and a fifth of the rate for matrices.
@@ -107,7 +113,8 @@ def train(
 
     Returns:
         List of dicts, one a stage: its settings, `before` and `after`, the validation
-        NMSE in dB of its network, `best`, of the weights it found, and `accepted`.
+        NMSE in dB of its network, `best`, of the weights it found, or `None` if none
+        was finite, and `accepted`.
 
     Raises:
         ValueError: an argument is not as above, or `folder` holds another training.
@@ -135,7 +142,7 @@ def train(
     # Another sequence than that of training.
     validation = validation or problem.sample(1000, seed=seed + 1)
     y, x = (np.asarray(part) for part in validation)
-    log = _Log(folder, network, problem, stages, seed)
+    log = _Log(folder, network, problem, stages, (y, x), (seed, evaluate_every))
     records, first = log.read(), 0
     for index, stage in enumerate(stages):
         if index >= len(records):
@@ -191,14 +198,14 @@ def _run(
     finally:
         for variable in frozen:
             variable.trainable = True
-    accepted = best < entry
+    accepted = math.isfinite(best) and not best >= entry
     if not accepted:
         part.set_weights(weights)
     return {
         **dataclasses.asdict(stage),
         "depth": depth,
         "before": entry,
-        "best": best,
+        "best": best if math.isfinite(best) else None,
         "after": best if accepted else entry,
         "accepted": accepted,
     }
@@ -210,11 +217,11 @@ def _fit(stage, part, problem, validation, place, optimizer, callbacks, evaluate
     every = min(evaluate_every, stage.steps)
     epochs = math.ceil(stage.steps / every)
     schedule = keras.optimizers.schedules.CosineDecay(
-        stage.learning_rate, epochs * every, alpha=0.003
+        stage.learning_rate, stage.steps, alpha=0.003
     )
     model = _Supervised(part, stage.supervise, np.asarray(problem.mask))
     model.compile(optimizer(schedule), jit_compile=False)
-    best = _Best(part, validation, np.asarray(problem.mask))
+    best = _Best(part, stage.steps, validation, np.asarray(problem.mask))
     model.fit(
         problem.batches(stage.batch_size, seed, first, dtype=part.variable_dtype),
         steps_per_epoch=every,
@@ -231,7 +238,8 @@ class _Supervised(keras.Model):
     """A network with the loss after its layers, which batches share."""
 
     def __init__(self, network, supervise, mask):
-        super().__init__(name="supervised")
+        # The network casts.
+        super().__init__(name="supervised", autocast=False)
         self.network = network
         self.supervise = supervise
         self.mask = mask.astype("float32")
@@ -241,6 +249,9 @@ class _Supervised(keras.Model):
         return ops.stack(estimates if self.supervise == "all" else estimates[-1:])
 
     def compute_loss(self, x=None, y=None, y_pred=None, *args, **kwargs):
+        # Sums over a batch exceed half precision.
+        if keras.backend.is_float_dtype(y_pred.dtype):
+            y_pred = ops.cast(y_pred, at_least_float32(y_pred.dtype))
         errors = ops.square(ops.abs(y_pred - ops.cast(y, y_pred.dtype)))
         energies = ops.square(ops.abs(y))
         mask = ops.cast(self.mask, errors.dtype)
@@ -253,12 +264,19 @@ class _Supervised(keras.Model):
 class _Best(keras.callbacks.Callback):
     """Keeps the weights with the least error, and ends what is lost."""
 
-    def __init__(self, network, validation, mask):
+    def __init__(self, network, steps, validation, mask):
         super().__init__()
         self.network, self.validation, self.mask = network, validation, mask
+        self.left = steps
 
     def on_train_begin(self, logs=None):
         self.error, self.weights = math.inf, self.network.get_weights()
+
+    def on_train_batch_end(self, batch, logs=None):
+        # The last epoch may be a shorter one.
+        self.left -= 1
+        if not self.left:
+            self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
         error = _error(self.network, self.validation, self.mask)
@@ -288,7 +306,7 @@ def _error(network, validation, mask):
 
 
 def _own(block):
-    """The weights that a block shares with no other by being tied."""
+    """The trainable weights of a block that are not its linear step's."""
     shared = {id(weight) for weight in block.linear.weights}
     return [weight for weight in block.trainable_weights if id(weight) not in shared]
 
@@ -296,8 +314,9 @@ def _own(block):
 def _take_over(network):
     """Gives the last layer the parameters of the one before."""
     before, last = map(_own, network.blocks[-2:])
-    for source, target in zip(before, last, strict=True):
-        if source.shape == target.shape:
+    kinds = [[(one.name, one.shape) for one in weights] for weights in (before, last)]
+    if kinds[0] == kinds[1]:
+        for source, target in zip(before, last, strict=True):
             target.assign(source)
 
 
@@ -328,18 +347,19 @@ def _nameless(config):
 class _Log:
     """The stages that have ended, on disk: a line each, and the weights after it."""
 
-    def __init__(self, folder, network, problem, stages, seed):
+    def __init__(self, folder, network, problem, stages, validation, numbers):
         self.folder = None if folder is None else pathlib.Path(folder)
         self.network = network
-        matrix = np.ascontiguousarray(problem.matrix)
         training = {
             "stages": [dataclasses.asdict(stage) for stage in stages],
             "network": _nameless(network.get_config()),
-            "matrix": hashlib.sha256(matrix.tobytes()).hexdigest(),
-            "seed": seed,
+            "numbers": numbers,
         }
-        text = json.dumps(training, sort_keys=True, default=str)
-        self.name = hashlib.sha256(text.encode()).hexdigest()[:12]
+        digest = hashlib.sha256(json.dumps(training, sort_keys=True).encode())
+        arrays = [*network.get_weights(), *problem.sample(1), *validation]
+        for array in [*arrays, problem.matrix, problem.mask]:
+            digest.update(np.ascontiguousarray(array).tobytes())
+        self.name = digest.hexdigest()[:12]
 
     def read(self):
         """Returns the records on disk, and gives the network the weights after them."""
@@ -364,6 +384,4 @@ class _Log:
         path = self.folder / f"stage_{index + 1}.npz"
         np.savez(path, *self.network.get_weights())
         lines = [json.dumps({**one, "training": self.name}) + "\n" for one in records]
-        partial = self.folder / f".{LOG}.{os.getpid()}.partial"
-        partial.write_text("".join(lines), encoding="utf-8")
-        os.replace(partial, self.folder / LOG)
+        write_atomically(self.folder / LOG, "".join(lines))

@@ -52,11 +52,11 @@ def support_oracle(matrix, y, truth, noise_variance=None, signal_variance=1.0):
         gram += np.diag(noise_variance / variance * np.ones(len(gram)))
     for place in np.ndindex(truth.shape[:-1]):
         support = np.flatnonzero(truth[place])
-        system = gram[np.ix_(support, support)]
-        if noise_variance is None and len(support) > len(matrix):
-            # Many fit, and this is the smallest.
+        if noise_variance is None:
+            # Where many fit, the smallest.
             best = np.linalg.lstsq(matrix[:, support], y[place])[0]
         else:
+            system = gram[np.ix_(support, support)]
             best = np.linalg.solve(system, matched[place][support])
         estimate[place][support] = best
     return estimate

@@ -131,7 +131,7 @@ def vamp(
             rows (columns, if it has more rows).
 
     Warns:
-        UserWarning: it diverged on some signals, or `|A|_F^2` is far from `N`.
+        UserWarning: it diverged on some signals.
 
     Example:
 
