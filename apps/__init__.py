@@ -10,4 +10,5 @@ STUDIES = {
     "large_batch": "Large batches and the generalisation gap.",
     "margins": "Margins: the losses that widen them, and what they predict.",
     "matrix_sensing": "Matrices of low rank and quantum states, from few measurements.",
+    "sparse_recovery": "Sparse signals: iterations, and networks made of them.",
 }

@@ -112,7 +112,7 @@ def test_the_command_lists_and_runs_studies(call):
     assert "# Large batches" in report.read_text()
     done = call("zoo", "large_botch")
     assert done.returncode == 1
-    known = "one of games, large_batch, margins, matrix_sensing"
+    known = "one of games, large_batch, margins, matrix_sensing, sparse_recovery"
     assert done.stderr == f"zoo: error: unknown study 'large_botch': {known}\n"
 
 

@@ -221,6 +221,8 @@ def _fit(stage, part, problem, validation, place, optimizer, callbacks, evaluate
     )
     model = _Supervised(part, stage.supervise, np.asarray(problem.mask))
     model.compile(optimizer(schedule), jit_compile=False)
+    # Else `fit` makes slots as it traces a step, and must trace it twice.
+    model.optimizer.build(part.trainable_variables)
     best = _Best(part, stage.steps, validation, np.asarray(problem.mask))
     model.fit(
         problem.batches(stage.batch_size, seed, first, dtype=part.variable_dtype),
