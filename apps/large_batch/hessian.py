@@ -146,7 +146,7 @@ def _eigenvalues(network, curves):
 def _densities(network, curves):
     title = f"Spectral density: {network}"
     figure, ax = new_figure(
-        title, "eigenvalue of the Hessian", "density", yscale="log", ylim=(1e-6, None)
+        title, "eigenvalue of the Hessian", "density", yscale="log", ylim=(1e-9, None)
     )
     for number, batch in enumerate(BATCHES):
         for index, one in enumerate(curves[batch]):

@@ -31,12 +31,6 @@ class Recipe:
     stages: list
 
 
-def _lista(depth, matrix):
-    # A first threshold of 0.15, wherever the step is.
-    regularization = 0.15 * np.linalg.norm(matrix, 2) ** 2
-    return lista(matrix, depth, regularization, start=1.5 * np.linalg.pinv(matrix))
-
-
 def _alista(depth, matrix):
     regularization = 0.2 * np.linalg.norm(matrix, 2) ** 2
     return lista(matrix, depth, regularization, "analytic", select_support=True)
@@ -66,10 +60,6 @@ _ALISTA = [
 ]
 RECIPES = {
     PUBLIC: {
-        "lista_6": Recipe(
-            functools.partial(_lista, 6),
-            [Stage(4000), Stage(2000, supervise="last", learning_rate=4e-3)],
-        ),
         "alista_6": Recipe(functools.partial(_alista, 6), _ALISTA),
         "alista_12": Recipe(functools.partial(_alista, 12), _ALISTA),
         "lamp_l1_8": Recipe(functools.partial(_lamp, 8, None), _SHORT),
@@ -103,8 +93,8 @@ def pretrained(name, weights=PUBLIC):
     matrix. `zoo/models/unrolled/weights/README.md` says how good each is.
 
     With `weights="bernoulli_gaussian_250x500"`, of a matrix of independent entries:
-    `lista_6`, `alista_6`, `alista_12`, `lamp_l1_8`, `lamp_l1_10`, `lamp_bg_6`,
-    `lamp_bg_8` and `lvamp_bg_8`. With `_kappa15` added, of condition 15: `lvamp_bg_12`.
+    `alista_6`, `alista_12`, `lamp_l1_8`, `lamp_l1_10`, `lamp_bg_6`, `lamp_bg_8` and
+    `lvamp_bg_8`. With `_kappa15` added, of condition 15: `lvamp_bg_12`.
     With `_kappa100`: `lvamp_bg_15`.
 
     Args:
