@@ -31,8 +31,8 @@ class LampBlock(UnrolledBlock):
     Args:
         matrix: `A`, array `[M, N]` with `M < N` and of rank `M`, real or complex; or
             `None` with `tied_to`.
-        shrinkage: a `zoo.layers.Shrinkage`, `f`; blocks that are given the same one
-            share its parameters. Defaults to a new `SoftShrinkage()`.
+        shrinkage: a `zoo.layers.shrinkage.Shrinkage`, `f`; blocks that are given the
+            same one share its parameters. Defaults to a new `SoftShrinkage()`.
         start: the first `B`: `"amp"`, `A^H`; `"ridge"`, `c A^H (A A^H + p I)^-1` with
             `p` 0.03 times the mean squared singular value of `A` and `c` such that `B
             A` has the trace `N`; or an array `[N, M]`. The ridge is far ahead before

@@ -142,8 +142,8 @@ class LvampBlock(UnrolledBlock):
     Args:
         matrix: `A`, array `[M, N]` with `M < N` and of rank `M`, real or complex; or
             `None` with `tied_to`.
-        shrinkage: a `zoo.layers.Shrinkage`, `f`; blocks that are given the same one
-            share its parameters. Defaults to a new `SoftShrinkage()`.
+        shrinkage: a `zoo.layers.shrinkage.Shrinkage`, `f`; blocks that are given the
+            same one share its parameters. Defaults to a new `SoftShrinkage()`.
         noise_variance: float above 0, first value, of one measurement. Defaults to
             1e-3.
         form: `"svd"` or `"dense"`. Defaults to `"svd"`.

@@ -143,7 +143,7 @@ def check_shrinkage(shrinkage, block):
         return SoftShrinkage(dtype=block.dtype_policy)
     if not isinstance(shrinkage, Shrinkage):
         raise ValueError(
-            "`shrinkage` must be a zoo.layers.Shrinkage or None. "
+            "`shrinkage` must be a zoo.layers.shrinkage.Shrinkage or None. "
             f"Received: shrinkage={shrinkage!r}"
         )
     if shrinkage.variable_dtype != block.variable_dtype:

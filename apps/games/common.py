@@ -44,15 +44,3 @@ class GameStudy(Study):
         flags.DEFINE_integer(
             "actions", None, "Actions a player in random games.", lower_bound=2
         )
-
-
-def natural_numbers(config, flag, low):
-    """Reads a list flag of whole numbers, `low` at least."""
-    numbers = []
-    for text in getattr(config, flag):
-        if not str(text).isdigit() or int(text) < low:
-            raise ValueError(f"--{flag}={text} must hold whole numbers from {low}")
-        numbers.append(int(text))
-    if not numbers or len(set(numbers)) < len(numbers):
-        raise ValueError(f"--{flag} must hold different numbers, one at least")
-    return numbers

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from zoo.apps.games.common import GameStudy, natural_numbers
+from zoo.apps.games.common import GameStudy
 from zoo.apps.games.small import METHODS, ended, paths_of_rates, steps_within
 from zoo.games import random_quadratic_game
 from zoo.study import Section, format_mean, new_figure
@@ -44,7 +44,7 @@ class Players(GameStudy):
     def prepare(self, config):
         self.check_choices(config, "method", METHODS)
         self.check_choices(config, "game", ROTATIONS)
-        config.players = natural_numbers(config, "players", 2)
+        self.check_numbers(config, "players", 2, 1000, int)
 
     def grid(self, hp, config):
         hp.Choice("game", config.game)

@@ -42,8 +42,8 @@ class Alpha(MinimaStudy):
     }
 
     def prepare(self, config):
-        self.check_numbers(config, "alpha")
-        self.check_numbers(config, "epsilon")
+        self.check_numbers(config, "alpha", 1e-6, 1e6)
+        self.check_numbers(config, "epsilon", 1e-9, 1)
         if len(config.epsilon) > 1:
             raise ValueError(
                 f"--epsilon={','.join(map(str, config.epsilon))} must be one number"

@@ -105,17 +105,3 @@ class LargeBatchStudy(Study):
         flags.DEFINE_integer(
             "eigenvalues", None, "Largest eigenvalues to find.", lower_bound=1
         )
-
-    def check_numbers(self, config, flag):
-        """Reads a list flag of different numbers above 0 into `config`."""
-        numbers = []
-        for text in getattr(config, flag):
-            try:
-                numbers.append(float(text))
-            except ValueError:
-                numbers.append(math.nan)
-            if not 0 < numbers[-1] < math.inf:
-                raise ValueError(f"--{flag}={text} must hold numbers above 0")
-        if not numbers or len(set(numbers)) < len(numbers):
-            raise ValueError(f"--{flag} must hold different numbers, one at least")
-        setattr(config, flag, numbers)

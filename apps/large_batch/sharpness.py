@@ -98,7 +98,7 @@ class Sharpness(MinimaStudy):
     }
 
     def prepare(self, config):
-        self.check_numbers(config, "epsilon")
+        self.check_numbers(config, "epsilon", 1e-9, 1)
         super().prepare(config)
         for network in config.network:
             weights = self.build(network).trainable_weights

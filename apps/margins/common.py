@@ -43,9 +43,9 @@ class MarginStudy(Study):
             "weight_decay": (0.0, 10.0),
         }.items():
             if hasattr(config, name):
-                setattr(config, name, _numbers(config, name, float, low, high))
+                self.check_numbers(config, name, low, high)
         if hasattr(config, "width"):
-            config.width = _numbers(config, "width", int, 1, 2**16)
+            self.check_numbers(config, "width", 1, 2**16, int)
         if hasattr(config, "dataset"):
             if len(config.dataset) != 1:
                 raise ValueError(
@@ -113,20 +113,3 @@ def train(
             jit_compile=jit_compile(config),
         )
     return fit(model, images, labels, config, **kwargs)
-
-
-def _numbers(config, name, kind, low, high):
-    values = []
-    for text in getattr(config, name):
-        try:
-            value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not low <= value <= high:
-            raise ValueError(
-                f"--{name}={text} must hold numbers from {low:g} to {high:g}"
-            )
-        values.append(value)
-    if not values or len(set(values)) < len(values):
-        raise ValueError(f"--{name} must hold different numbers, one at least")
-    return values

@@ -42,23 +42,6 @@ class SensingStudy(Study):
             "standardize", None, "Take correlations instead of covariances."
         )
 
-    def check_numbers(self, config, flag, low, high, kind=float):
-        """Reads a list flag of different numbers from `low` to `high` into `config`."""
-        numbers, name = [], {int: "whole numbers", float: "numbers"}[kind]
-        for text in getattr(config, flag):
-            try:
-                numbers.append(kind(str(text)))
-                valid = low <= numbers[-1] <= high
-            except ValueError:
-                valid = False
-            if not valid:
-                raise ValueError(
-                    f"--{flag}={text} must hold {name} from {low:g} to {high:g}"
-                )
-        if not numbers or len(set(numbers)) < len(numbers):
-            raise ValueError(f"--{flag} must hold different numbers, one at least")
-        setattr(config, flag, numbers)
-
     def check_measurements(self, config, size=SIZE, rank=RANK):
         """Refuses fewer measurements than `size` by `size` of `rank` have freedom."""
         freedom = rank * (2 * size - rank)

@@ -209,9 +209,13 @@ def test_tables_stand_without_a_loss_that_is_not_reached(tmp_path):
 @pytest.mark.parametrize(
     ("experiment", "arguments", "message"),
     [
-        ("sharpness", ["--epsilon=0"], "--epsilon=0 must hold numbers above 0"),
-        ("sharpness", ["--epsilon=x"], "--epsilon=x must hold numbers above 0"),
-        ("sharpness", ["--epsilon=nan"], "--epsilon=nan must hold numbers above 0"),
+        ("sharpness", ["--epsilon=0"], "--epsilon=0 must hold numbers from 1e-09 to 1"),
+        ("sharpness", ["--epsilon=x"], "--epsilon=x must hold numbers from 1e-09 to 1"),
+        (
+            "sharpness",
+            ["--epsilon=nan"],
+            "--epsilon=nan must hold numbers from 1e-09 to 1",
+        ),
         ("sharpness", ["--epsilon=1,1"], "--epsilon must hold different numbers"),
         ("sharpness", ["--dimension=0"], "--dimension=0"),
         (
@@ -236,7 +240,7 @@ def test_tables_stand_without_a_loss_that_is_not_reached(tmp_path):
             "--dataset=mnist,cifar10 must name one data set for all networks, or timit",
         ),
         ("alpha", ["--alpha=0.5,2"], "--alpha=0.5,2.0 must hold 1"),
-        ("alpha", ["--alpha=1,-2"], "--alpha=-2 must hold numbers above 0"),
+        ("alpha", ["--alpha=1,-2"], "--alpha=-2 must hold numbers from 1e-06 to 1e+06"),
         ("alpha", ["--epsilon=1e-3,1e-4"], "--epsilon=0.001,0.0001 must be one number"),
         (
             "alpha",

@@ -178,7 +178,10 @@ def test_every_preset_is_complete_and_its_population_large_enough(preset):
             ["--experiment=noise", "--corruption=0,1.5"],
             "--corruption=1.5 must hold numbers from 0 to 1",
         ),
-        (["--experiment=gap", "--width=four"], "--width=four must hold numbers from 1"),
+        (
+            ["--experiment=gap", "--width=four"],
+            "--width=four must hold whole numbers from 1",
+        ),
         (["--experiment=gap", "--width=4,4"], "--width must hold different numbers"),
         (
             ["--experiment=angular", "--held_out=9"],

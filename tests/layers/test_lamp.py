@@ -181,7 +181,7 @@ def test_trains_the_matrix_that_leads_back_and_the_shrinkage():
 @pytest.mark.parametrize(
     ("kwargs", "words"),
     [
-        ({"shrinkage": "soft"}, "`shrinkage` must be a zoo.layers.Shrinkage or None"),
+        ({"shrinkage": "soft"}, "`shrinkage` must be a zoo.layers.shrinkage"),
         (
             {"shrinkage": SoftShrinkage(dtype="float64")},
             "`shrinkage` must have weights of the block's dtype, float32",

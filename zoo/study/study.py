@@ -74,6 +74,33 @@ class Study:
                     f"--{flag}={value} must be one of {', '.join(map(str, known))}"
                 )
 
+    def check_numbers(self, config, flag, low, high, kind=float):
+        """Reads a list flag of different numbers from `low` to `high` into `config`.
+
+        Args:
+            config: the settings.
+            flag: str, its name.
+            low, high: numbers.
+            kind: `float` or `int`. Defaults to `float`.
+
+        Raises:
+            ValueError: with one line that names the flag.
+        """
+        numbers, name = [], {int: "whole numbers", float: "numbers"}[kind]
+        for text in getattr(config, flag):
+            try:
+                numbers.append(kind(str(text)))
+                valid = low <= numbers[-1] <= high
+            except ValueError:
+                valid = False
+            if not valid:
+                raise ValueError(
+                    f"--{flag}={text} must hold {name} from {low:g} to {high:g}"
+                )
+        if not numbers or len(set(numbers)) < len(numbers):
+            raise ValueError(f"--{flag} must hold different numbers, one at least")
+        setattr(config, flag, numbers)
+
     def grid(self, hp, config):
         """Declares the conditions and seeds on `hp`, a `keras_tuner.HyperParameters`.
 

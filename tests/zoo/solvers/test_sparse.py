@@ -469,7 +469,7 @@ ONES = np.ones((3, 2))
         ),
         (lambda: ista(EYE, ONES, 0.1, iterations=0), "`iterations` must be an integer"),
         (lambda: ista(EYE, ONES, 0.1, tolerance=-1), "`tolerance` must be a number"),
-        (lambda: amp(EYE, ONES, 1.1), "`shrinkage` must be a `zoo.layers.Shrinkage`"),
+        (lambda: amp(EYE, ONES, 1.1), "`shrinkage` must be a `zoo.layers.shrinkage"),
         (
             lambda: amp(EYE, ONES, SoftShrinkage(dtype="mixed_float16")),
             "dtype float32 or float64.*mixed_float16",

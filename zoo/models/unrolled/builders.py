@@ -87,8 +87,8 @@ def lamp(matrix, depth=8, shrinkage=None, start="ridge", *, tied=True, **kwargs)
     Args:
         matrix: `A`, array `[M, N]` with `M < N` and of rank `M`.
         depth: int, layers. Defaults to 8.
-        shrinkage: a `zoo.layers.Shrinkage`; each layer has one of its own, of the same
-            first values. Defaults to `SoftShrinkage()`.
+        shrinkage: a `zoo.layers.shrinkage.Shrinkage`; each layer has one of its own, of
+            the same first values. Defaults to `SoftShrinkage()`.
         start: `"ridge"`, `"amp"` or an array `[N, M]`, the first matrix that leads
             back, see `zoo.layers.LampBlock`. Defaults to `"ridge"`.
         tied: bool, whether layers share that matrix. Defaults to `True`.
@@ -135,8 +135,8 @@ def lvamp(matrix, depth=8, shrinkage=None, noise_variance=1e-3, *, tied=True, **
     Args:
         matrix: `A`, array `[M, N]` with `M < N` and of rank `M`.
         depth: int, layers. Defaults to 8.
-        shrinkage: a `zoo.layers.Shrinkage`; each layer has one of its own, of the same
-            first values. Defaults to `SoftShrinkage()`.
+        shrinkage: a `zoo.layers.shrinkage.Shrinkage`; each layer has one of its own, of
+            the same first values. Defaults to `SoftShrinkage()`.
         noise_variance: float above 0, first value, of one measurement. Defaults to
             1e-3.
         tied: bool, whether layers share what is made of the matrix, and the variance

@@ -79,7 +79,7 @@ def check_shrinkage(shrinkage, size):
     """
     if not isinstance(shrinkage, Shrinkage):
         raise ValueError(
-            "`shrinkage` must be a `zoo.layers.Shrinkage`. "
+            "`shrinkage` must be a `zoo.layers.shrinkage.Shrinkage`. "
             f"Received: shrinkage of type {type(shrinkage).__name__}"
         )
     policy = {shrinkage.compute_dtype, shrinkage.variable_dtype}

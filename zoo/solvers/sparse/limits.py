@@ -39,7 +39,7 @@ def support_oracle(matrix, y, truth, noise_variance=None, signal_variance=1.0):
     >>> y, x = problem.sample(100)
     >>> best = support_oracle(problem.matrix, y, x, problem.noise_variance)
     >>> round(nmse(best, x), 1)
-    -45.8
+    -45.9
     """
     matrix, y, truth = checks.check_signals(matrix, y, truth)
     variance = checks.check_numbers(
@@ -82,7 +82,7 @@ def state_evolution(
     any method has on average.
 
     Args:
-        shrinkage: `f`, a `zoo.layers.Shrinkage` that is alike for all coordinates.
+        shrinkage: `f`, a `zoo.layers.shrinkage.Shrinkage` alike for all coordinates.
         ratio: float > 0, `M / N`.
         sparsity: float in (0, 1], the probability of an entry other than 0.
         noise_variance: float >= 0, of one measurement.

@@ -39,8 +39,8 @@ def amp(
     Args:
         matrix: `A`, `[M, N]`, real or complex.
         y: `[..., M]`, the measurements of one signal or of a batch.
-        shrinkage: `f`, a `zoo.layers.Shrinkage` of float32 or float64: in its precision
-            all is computed.
+        shrinkage: `f`, a `zoo.layers.shrinkage.Shrinkage` of float32 or float64: in its
+            precision all is computed.
         iterations: int >= 1, the most that are made. Defaults to 100.
         tolerance: float >= 0, the change of a signal, relative to its norm, at which it
             stops. Defaults to 1e-6.
@@ -66,7 +66,7 @@ def amp(
     >>> y, x = problem.sample(100)
     >>> result = amp(problem.matrix, y, BernoulliGaussianShrinkage(0.1), truth=x)
     >>> print(result.nmse()[[0, 5, 10, -1]].round(1))
-    [  0.  -19.5 -42.  -45.3]
+    [  0.  -19.  -41.4 -45.4]
 
     Reference:
 
@@ -142,7 +142,7 @@ def vamp(
     >>> shrinkage = BernoulliGaussianShrinkage(0.1)
     >>> result = vamp(problem.matrix, y, shrinkage, problem.noise_variance, truth=x)
     >>> print(result.nmse()[[0, 5, 10, -1]].round(1))
-    [  0.  -31.1 -43.5 -43.8]
+    [  0.  -30.9 -43.7 -44. ]
 
     Reference:
 
