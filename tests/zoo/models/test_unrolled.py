@@ -251,7 +251,7 @@ def test_half_precision_trains_on_large_batches():
 
 
 def test_a_stage_that_diverges_is_taken_back():
-    network = lamp(PROBLEM.matrix, 3, bernoulli("float32"))
+    network = lamp(PROBLEM.matrix, 1, bernoulli("float32"))
     before = network.get_weights()
     validation = (Y.astype("float32"), X)
     (record,) = train(
