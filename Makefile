@@ -9,6 +9,10 @@ INSTALLED := $(VENV)/.installed
 demo: $(INSTALLED)
 	$(VENV)/bin/python -m zoo.apps.large_batch
 
+# A process a core: threads of libraries would wait for each other.
+test: export OMP_NUM_THREADS = 1
+test: export OPENBLAS_NUM_THREADS = 1
+test: export TF_NUM_INTRAOP_THREADS = 1
 test: lint
 	$(VENV)/bin/python -m pytest --numprocesses=auto --dist=loadfile
 

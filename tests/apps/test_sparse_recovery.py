@@ -53,7 +53,9 @@ def settings(study, preset="quick", **changes):
 def quick(tmp_path_factory):
     """The folder of a finished `quick` run, of matrices of independent entries."""
     logdir = tmp_path_factory.mktemp("quick")
-    assert call(logdir, "--condition=none") == 0
+    assert call(logdir, "--experiment=layers,cost", "--condition=none") == 0
+    methods = "--method=lista,lamp_bg,lvamp_bg"
+    assert call(logdir, "--experiment=channels", methods) == 0
     return logdir / "sparse_recovery"
 
 

@@ -303,10 +303,10 @@ def test_layerwise_stages_extend_then_refine():
 @pytest.mark.parametrize("shrinkage", SHRINKAGES)
 def test_growth_is_stable_with_every_shrinkage(shrinkage):
     problem = bernoulli_gaussian((30, 50), sparsity=0.25, seed=3)
-    network = lamp(problem.matrix, 3, shrinkage())
+    network = lamp(problem.matrix, 2, shrinkage())
     stages = [
         Stage(6, 2, "new", "last", 0.05, 100),
-        Stage(6, 3, "all", "all", 0.05, 100),
+        Stage(6, 2, "all", "all", 0.05, 100),
     ]
     y, x = problem.sample(100, seed=9)
     for record in train(network, problem, stages, validation=(y, x), evaluate_every=3):
