@@ -1,20 +1,25 @@
-# make demo: a study on embedded data. make test: lint and tests. Both install first.
+# make demo: a study on embedded data. make test: lint and tests. make studies: the tests
+# that train for minutes, which `make test` leaves out. All install first.
 
 PYTHON ?= python3
 VENV ?= .venv
 INSTALLED := $(VENV)/.installed
+LONG := $(addprefix tests/apps/test_,games.py margins.py matrix_sensing.py sparse_recovery.py)
 
-.PHONY: demo test lint format oldest benchmark
+.PHONY: demo test studies lint format oldest benchmark
 
 demo: $(INSTALLED)
 	$(VENV)/bin/python -m zoo.apps.large_batch
 
 # A process a core: threads of libraries would wait for each other.
-test: export OMP_NUM_THREADS = 1
-test: export OPENBLAS_NUM_THREADS = 1
-test: export TF_NUM_INTRAOP_THREADS = 1
+test studies: export OMP_NUM_THREADS = 1
+test studies: export OPENBLAS_NUM_THREADS = 1
+test studies: export TF_NUM_INTRAOP_THREADS = 1
 test: lint
-	$(VENV)/bin/python -m pytest --numprocesses=auto --dist=loadfile
+	$(VENV)/bin/python -m pytest --numprocesses=auto --dist=loadfile $(LONG:%=--ignore=%)
+
+studies: $(INSTALLED)
+	$(VENV)/bin/python -m pytest --numprocesses=auto --dist=loadfile $(LONG)
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
