@@ -11,10 +11,6 @@ LONG := $(addprefix tests/apps/test_,games.py margins.py matrix_sensing.py spars
 demo: $(INSTALLED)
 	$(VENV)/bin/python -m zoo.apps.large_batch
 
-# A process a core: threads of libraries would wait for each other.
-test studies: export OMP_NUM_THREADS = 1
-test studies: export OPENBLAS_NUM_THREADS = 1
-test studies: export TF_NUM_INTRAOP_THREADS = 1
 test: lint
 	$(VENV)/bin/python -m pytest --numprocesses=auto --dist=loadfile $(LONG:%=--ignore=%)
 
