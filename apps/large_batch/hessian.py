@@ -11,7 +11,7 @@ from zoo.apps.large_batch.minima import (
     MinimaStudy,
     compare,
     finished,
-    numbers,
+    of_both,
 )
 from zoo.metrics import hessian_trace, spectral_density, top_eigenvalues
 from zoo.study import Section, evaluate, format_mean, new_figure, plot_band
@@ -86,10 +86,7 @@ class Hessian(MinimaStudy):
         }
         for label, name in found.items():
             scale = 100 if "%" in label else 1
-            small, large = (
-                scale * numbers(results, name, network=network, batch=batch)
-                for batch in BATCHES
-            )
+            small, large = (scale * one for one in of_both(results, name, network))
             rows.append(_row(label, small, large))
             if name == "trace":
                 words.append(f"its trace is {_words(compare(small, large))}")

@@ -272,6 +272,11 @@ def numbers(results, name, **point):
     return values[~np.isnan(values)]
 
 
-def finished(results, names, key="network"):
-    """Returns those of `names` that have a finished run."""
-    return [name for name in names if len(results.select(**{key: name}))]
+def of_both(results, name, network):
+    """Returns a scalar of the runs of SB, and of those of LB."""
+    return [numbers(results, name, network=network, batch=batch) for batch in BATCHES]
+
+
+def finished(results, networks):
+    """Returns those of the networks that have a finished run."""
+    return [name for name in networks if len(results.select(network=name))]

@@ -13,6 +13,7 @@ from zoo.apps.large_batch.minima import (
     compare,
     finished,
     numbers,
+    of_both,
 )
 from zoo.metrics import (
     adaptive_sharpness,
@@ -216,10 +217,7 @@ class Sharpness(MinimaStudy):
         measures = _measures(config)
         rows, verdicts = [], {}
         for name, label in {"level_loss": "loss f", **measures}.items():
-            small, large = (
-                numbers(results, name, network=network, batch=batch)
-                for batch in BATCHES
-            )
+            small, large = of_both(results, name, network)
             row = {"measure": label, "SB": _say(small), "LB": _say(large)}
             if len(small) and len(large):
                 row["LB to SB"] = f"{np.mean(large) / np.mean(small):.2f}"
@@ -261,10 +259,7 @@ class Sharpness(MinimaStudy):
             word: [label for label, verdict in verdicts.items() if verdict == word]
             for word in ("sharper", "flatter", "alike")
         }
-        losses = [
-            numbers(results, "level_loss", network=network, batch=batch).mean()
-            for batch in BATCHES
-        ]
+        losses = [one.mean() for one in of_both(results, "level_loss", network)]
         sentences = [
             f"At the first epoch whose training loss is at most {config.target_loss:g} "
             f"({reached['SB']} and {reached['LB']} runs; on the measured images it is "
@@ -276,8 +271,7 @@ class Sharpness(MinimaStudy):
             + f", and within the spread of the seeds by {len(named['alike'])}."
         ]
         small, large = (
-            numbers(results, "level_test_accuracy", network=network, batch=batch) * 100
-            for batch in BATCHES
+            100 * one for one in of_both(results, "level_test_accuracy", network)
         )
         words = {"larger": "higher", "smaller": "lower", "as large": "no different"}
         sentences.append(
@@ -293,10 +287,7 @@ class Sharpness(MinimaStudy):
         figure, ax = new_figure(title, "sharpness, LB to mean SB", "", xscale="log")
         labels = []
         for name, label in measures.items():
-            small, large = (
-                numbers(results, name, network=network, batch=batch)
-                for batch in BATCHES
-            )
+            small, large = of_both(results, name, network)
             if not len(small) or not len(large) or small.mean() <= 0:
                 continue
             for values, color, offset in ((small, "C0", 0.1), (large, "C1", -0.1)):

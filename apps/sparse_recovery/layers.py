@@ -361,7 +361,7 @@ class Layers(RecoveryStudy):
             )
         if config.target_nmse == -35:
             rows.append(
-                {"matrix": "published, iid", **dict.fromkeys(rows[0], "")}
+                dict.fromkeys(rows[0], "")
                 | {"matrix": "published, iid"}
                 | {name: PUBLISHED_ITERATIONS.get(name, "") for name in counts}
             )
