@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 
 from zoo.apps.sparse_recovery.common import (
+    PAPER_TRAINING,
+    QUICK_TRAINING,
     RecoveryStudy,
     decibel_figure,
     draw,
@@ -35,10 +37,7 @@ class Channels(RecoveryStudy):
             "activity": 0.02,
             "antennas": 16,
             "depth": 4,
-            "steps": 0.15,
-            "batch_size": 250,
-            "schedule": "joint",
-            "runs": 1,
+            **QUICK_TRAINING,
         },
     }
     presets["cpu"] = {
@@ -54,9 +53,7 @@ class Channels(RecoveryStudy):
     presets["paper"] = {
         **presets["cpu"],
         "depth": 10,
-        "steps": 5.0,
-        "batch_size": 1000,
-        "schedule": "layerwise",
+        **PAPER_TRAINING,
     }
 
     def prepare(self, config):

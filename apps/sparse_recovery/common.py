@@ -15,6 +15,11 @@ HELD_OUT = 10**6
 SIGNALS = 1000
 # `M`, `N`, sparsity and SNR of the public fixture.
 FIXTURE = (250, 500, 0.1, 40.0)
+# What presets share: a problem, and a training of two sizes.
+QUICK_PROBLEM = {"measurements": 100, "unknowns": 200, "sparsity": 0.1, "snr": 40.0}
+CPU_PROBLEM = {"measurements": 250, "unknowns": 500}
+QUICK_TRAINING = {"steps": 0.15, "batch_size": 250, "schedule": "joint", "runs": 1}
+PAPER_TRAINING = {"steps": 5.0, "batch_size": 1000, "schedule": "layerwise"}
 # Figures end here, and so do the numbers of tables.
 HIGHEST, DIVERGES = 5.0, "diverges"
 

@@ -7,6 +7,10 @@ import pandas as pd
 from sklearn.linear_model import Lasso
 
 from zoo.apps.sparse_recovery.common import (
+    CPU_PROBLEM,
+    PAPER_TRAINING,
+    QUICK_PROBLEM,
+    QUICK_TRAINING,
     RecoveryStudy,
     Task,
     bernoulli_gaussian_task,
@@ -53,26 +57,19 @@ class Cost(RecoveryStudy):
     objective = ("nmse", "min")
     presets = {
         "quick": {
-            "measurements": 100,
-            "unknowns": 200,
-            "sparsity": 0.1,
-            "snr": 40.0,
+            **QUICK_PROBLEM,
             "method": [one for one in COMPARED if one not in NOT_QUICK],
             "depth": 4,
             "lista_depth": 4,
             "iterations": 250,
             "target_nmse": -10.0,
-            "steps": 0.15,
-            "batch_size": 250,
-            "schedule": "joint",
-            "runs": 1,
+            **QUICK_TRAINING,
         },
     }
     presets["cpu"] = {
         **presets["quick"],
         "method": [*COMPARED],
-        "measurements": 250,
-        "unknowns": 500,
+        **CPU_PROBLEM,
         "depth": 8,
         "lista_depth": 15,
         "iterations": 1000,
@@ -82,9 +79,7 @@ class Cost(RecoveryStudy):
     presets["paper"] = {
         **presets["cpu"],
         "depth": 15,
-        "steps": 5.0,
-        "batch_size": 1000,
-        "schedule": "layerwise",
+        **PAPER_TRAINING,
     }
 
     def prepare(self, config):

@@ -4,8 +4,12 @@ import numpy as np
 import pandas as pd
 
 from zoo.apps.sparse_recovery.common import (
+    CPU_PROBLEM,
     DIVERGES,
     HIGHEST,
+    PAPER_TRAINING,
+    QUICK_PROBLEM,
+    QUICK_TRAINING,
     RecoveryStudy,
     bernoulli_gaussian_task,
     cut,
@@ -57,26 +61,19 @@ class Layers(RecoveryStudy):
     objective = ("nmse", "min")
     presets = {
         "quick": {
-            "measurements": 100,
-            "unknowns": 200,
-            "sparsity": 0.1,
-            "snr": 40.0,
+            **QUICK_PROBLEM,
             "condition": [IID, "15"],
             "method": [*COMPARED],
             "depth": 4,
             "lista_depth": 8,
             "iterations": 400,
             "target_nmse": -25.0,
-            "steps": 0.15,
-            "batch_size": 250,
-            "schedule": "joint",
-            "runs": 1,
+            **QUICK_TRAINING,
         },
     }
     presets["cpu"] = {
         **presets["quick"],
-        "measurements": 250,
-        "unknowns": 500,
+        **CPU_PROBLEM,
         "condition": [IID, "15", "100", "1000"],
         "depth": 8,
         "lista_depth": 15,
@@ -87,9 +84,7 @@ class Layers(RecoveryStudy):
     presets["paper"] = {
         **presets["cpu"],
         "depth": 15,
-        "steps": 5.0,
-        "batch_size": 1000,
-        "schedule": "layerwise",
+        **PAPER_TRAINING,
     }
 
     def prepare(self, config):
