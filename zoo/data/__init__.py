@@ -1,57 +1,73 @@
 """Data: everything that yields arrays or `tf.data` datasets."""
 
-from zoo.data.channels import ChannelProblem, massive_mimo, random_access
-from zoo.data.corruption import corrupt_labels
-from zoo.data.formats import read_cifar_binary, read_cifar_python, read_idx
-from zoo.data.gaussians import GaussianMixture, gaussian_grid
-from zoo.data.images import ImageSet, load_images
-from zoo.data.low_rank import covariance, low_rank_matrix, measurement_noise
-from zoo.data.pipeline import (
-    augment_flip_crop,
-    batches,
-    check_finite,
-    steps_per_epoch,
-)
-from zoo.data.pooling import average_pool
-from zoo.data.quantum import (
-    ghz_state,
-    hadamard_state,
-    measure_shots,
-    random_state,
-)
-from zoo.data.sparse import (
-    SparseBatches,
-    SparseProblem,
-    bernoulli_gaussian,
-    bernoulli_gaussian_fixture,
-)
+import importlib
 
-__all__ = [
-    "ChannelProblem",
-    "GaussianMixture",
-    "ImageSet",
-    "SparseBatches",
-    "SparseProblem",
-    "augment_flip_crop",
-    "average_pool",
-    "batches",
-    "bernoulli_gaussian",
-    "bernoulli_gaussian_fixture",
-    "check_finite",
-    "corrupt_labels",
-    "covariance",
-    "gaussian_grid",
-    "ghz_state",
-    "hadamard_state",
-    "load_images",
-    "low_rank_matrix",
-    "massive_mimo",
-    "measure_shots",
-    "measurement_noise",
-    "random_access",
-    "random_state",
-    "read_cifar_binary",
-    "read_cifar_python",
-    "read_idx",
-    "steps_per_epoch",
-]
+# Imported when asked for: half of them need TensorFlow, the others no more than NumPy.
+_MODULES = {
+    "channels": (
+        "ChannelProblem",
+        "massive_mimo",
+        "random_access",
+    ),
+    "corruption": ("corrupt_labels",),
+    "deficits": (
+        "Blur",
+        "Deficit",
+        "DeficitWindow",
+        "LabelPermutation",
+        "VerticalFlip",
+        "WhiteNoise",
+        "without_class",
+    ),
+    "formats": (
+        "read_cifar_binary",
+        "read_cifar_python",
+        "read_idx",
+    ),
+    "gaussians": (
+        "GaussianMixture",
+        "gaussian_grid",
+    ),
+    "images": (
+        "ImageSet",
+        "load_images",
+    ),
+    "low_rank": (
+        "covariance",
+        "low_rank_matrix",
+        "measurement_noise",
+    ),
+    "natural_images": ("PatchSampler", "load_natural_images"),
+    "pipeline": (
+        "augment_flip_crop",
+        "batches",
+        "check_finite",
+        "steps_per_epoch",
+    ),
+    "pooling": ("average_pool",),
+    "quantum": (
+        "ghz_state",
+        "hadamard_state",
+        "measure_shots",
+        "random_state",
+    ),
+    "sparse": (
+        "SparseBatches",
+        "SparseProblem",
+        "bernoulli_gaussian",
+        "bernoulli_gaussian_fixture",
+    ),
+}
+_PLACES = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = sorted(_PLACES)
+
+
+def __getattr__(name):
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+
+
+def __dir__():
+    return [*globals(), *__all__]
