@@ -38,7 +38,10 @@ setup(
     python_requires=">=3.10",
     packages=sorted(PACKAGE_DIRS),
     package_dir=PACKAGE_DIRS,
-    package_data={"zoo.models.unrolled": ["weights/*.md", "weights/*/*.npz"]},
+    package_data={
+        f"zoo.models.{name}": ["weights/*.md", "weights/*/*.npz"]
+        for name in ("denoisers", "unrolled")
+    },
     install_requires=[
         "absl-py>=2.1",
         # Imported by TensorFlow Datasets to prepare data, yet not required by it.
@@ -48,6 +51,9 @@ setup(
         "matplotlib>=3.8",
         "numpy>=1.26",
         "pandas>=2.1",
+        "pillow>=10.1",
+        # Of which a test photograph comes, and the wavelets of scikit-image.
+        "PyWavelets>=1.5",
         "scikit-image>=0.22",
         "scikit-learn>=1.3",
         "scipy>=1.11",

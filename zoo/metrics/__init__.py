@@ -7,7 +7,8 @@ from zoo.metrics.embeddings import (
     verification_accuracy,
 )
 from zoo.metrics.equilibrium import duality_gap, nash_conv, utilities
-from zoo.metrics.evaluation import EvaluateAtUpdates
+from zoo.metrics.evaluation import EvaluateAtUpdates, predict_logits
+from zoo.metrics.fisher import FisherTrace, FisherTraceCallback, fisher_trace
 from zoo.metrics.gap import GapPredictor, adjusted_r2, k_fold_r2
 from zoo.metrics.hessian import (
     HessianEigenvalues,
@@ -16,6 +17,7 @@ from zoo.metrics.hessian import (
     spectral_density,
     top_eigenvalues,
 )
+from zoo.metrics.image_quality import psnr, snr
 from zoo.metrics.interpolation import interpolate
 from zoo.metrics.landscape import plane, random_directions
 from zoo.metrics.loss_surface import LossSurface
@@ -41,6 +43,8 @@ from zoo.metrics.sharpness import Sharpness, adaptive_sharpness, epsilon_sharpne
 __all__ = [
     "DistanceFromInitialization",
     "EvaluateAtUpdates",
+    "FisherTrace",
+    "FisherTraceCallback",
     "GapPredictor",
     "HessianEigenvalues",
     "LossSurface",
@@ -54,6 +58,7 @@ __all__ = [
     "effective_rank",
     "epsilon_sharpness",
     "fidelity",
+    "fisher_trace",
     "hessian_trace",
     "interpolate",
     "k_fold_r2",
@@ -63,13 +68,16 @@ __all__ = [
     "nash_conv",
     "nmse",
     "plane",
+    "predict_logits",
     "procrustes_distance",
+    "psnr",
     "random_directions",
     "recall_at_1",
     "relative_error",
     "score_margin",
     "signature",
     "signature_names",
+    "snr",
     "spectral_density",
     "top_eigenvalues",
     "trace_distance",

@@ -4,6 +4,35 @@ import keras
 import numpy as np
 
 
+def predict_logits(model, images, batch_size=1000):
+    """Returns a classifier's outputs in inference mode.
+
+    Unlike `predict` it sets up no input pipeline, and so is cheap in a callback.
+
+    Args:
+        model: a `keras.Model`.
+        images: array, `(n, ...)`.
+        batch_size: int, images a step. Defaults to 1000.
+
+    Returns:
+        Float64 array, `(n, classes)`.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+    >>> predict_logits(model, np.ones((8, 2), "float32")).shape
+    (8, 3)
+    """
+    cuts = range(batch_size, len(images), batch_size)
+    return np.concatenate(
+        [
+            # Each replica of a strategy predicts the whole batch.
+            model.predict_on_batch(part)[: len(part)]
+            for part in np.split(images, cuts)
+        ]
+    ).astype("float64")
+
+
 class EvaluateAtUpdates(keras.callbacks.Callback):
     """Evaluates a classifier in inference mode after chosen numbers of updates.
 
@@ -70,15 +99,7 @@ class EvaluateAtUpdates(keras.callbacks.Callback):
 
     def _evaluate(self, images, labels):
         # Not `evaluate`: it would reset the metrics of the epoch under way.
-        # Nor `predict`: it would set up an input pipeline each time.
-        cuts = range(self.batch_size, len(images), self.batch_size)
-        logits = np.concatenate(
-            [
-                # Each replica of a strategy predicts the whole batch.
-                self.model.predict_on_batch(part)[: len(part)]
-                for part in np.split(images, cuts)
-            ]
-        ).astype("float64")
+        logits = predict_logits(self.model, images, self.batch_size)
         logits -= logits.max(axis=1, keepdims=True)
         picked = logits[np.arange(len(labels)), labels]
         loss = np.log(np.exp(logits).sum(axis=1)) - picked

@@ -3,6 +3,7 @@
 from zoo.models.alexnet import alexnet
 from zoo.models.all_cnn import all_cnn
 from zoo.models.convnet import convnet
+from zoo.models.denoisers import dncnn, simple_cnn, unet
 from zoo.models.keskar import keskar
 from zoo.models.large_margin import LargeMarginModel
 from zoo.models.matrix_sensing import MatrixSensing
@@ -20,6 +21,7 @@ __all__ = [
     "alexnet",
     "all_cnn",
     "convnet",
+    "dncnn",
     "keskar",
     "lamp",
     "lista",
@@ -29,4 +31,6 @@ __all__ = [
     "pretrained",
     "rescale",
     "resnet",
+    "simple_cnn",
+    "unet",
 ]

@@ -1,0 +1,274 @@
+"""Convolutional networks that take the noise off images."""
+
+import keras
+from keras import ops
+
+from zoo.layers.cosine_dense import at_least_float32
+from zoo.losses.checks import check_choice, check_integer
+from zoo.models.normalization import check_sizes, normalization_layer
+
+
+def dncnn(
+    depth=17,
+    width=64,
+    channels=1,
+    *,
+    normalization="batch",
+    residual=True,
+    noise_level_input=False,
+):
+    """Builds DnCNN: a chain of 3 x 3 convolutions whose output is the noise.
+
+    `estimate = image - net(image)`
+
+    Convolutions have no bias, a ReLU follows each but the last, and those in between
+    are normalised.
+
+    Args:
+        depth: int >= 2, convolutions. Defaults to 17.
+        width: int >= 1, filters. Defaults to 64.
+        channels: int >= 1, of an image. Defaults to 1.
+        normalization: `"batch"` or `None`. Defaults to `"batch"`.
+        residual: bool, whether the network estimates the noise rather than the image.
+            Defaults to `True`.
+        noise_level_input: bool, whether the network is given the standard deviation of
+            the noise too: it then takes a pair of images and levels `[batch]`. Defaults
+            to `False`.
+
+    Returns:
+        A `keras.Model` from images `[batch, height, width, channels]` in [0, 1], of any
+        size, to estimates of the same shape.
+
+    Raises:
+        ValueError: an argument is not as above.
+
+    Example:
+
+    >>> dncnn().count_params(), dncnn(normalization=None).count_params()
+    (557952, 554112)
+
+    Reference:
+
+    - Zhang et al., 2017, "Beyond a Gaussian Denoiser", arXiv:1608.03981
+    """
+    check_integer("depth", depth, 2)
+    (width,) = check_sizes("width", [width])
+    check_choice("normalization", normalization, ("batch", None))
+    inputs, image, x = _inputs(channels, noise_level_input)
+    for index in range(1, depth):
+        norm = None if index == 1 else normalization
+        x = _convolution(width, f"conv{index}", use_bias=False)(x)
+        if norm is not None:
+            x = normalization_layer(norm, name=f"conv{index}_norm")(x)
+        x = keras.layers.ReLU(name=f"conv{index}_relu")(x)
+    x = _convolution(channels, f"conv{depth}", use_bias=False)(x)
+    return _model(inputs, image, x, residual, name="dncnn")
+
+
+def simple_cnn(channels=1, *, residual=True, noise_level_input=False):
+    """Builds the SimpleCNN of Ryu et al.: `dncnn` of depth 4 without normalisation.
+
+    Args:
+        channels, residual, noise_level_input: see `zoo.models.denoisers.dncnn`.
+
+    Returns:
+        A `keras.Model`, as there.
+
+    Example:
+
+    >>> simple_cnn().count_params()
+    74880
+
+    Reference:
+
+    - Ryu et al., 2019, "Plug-and-Play Methods Provably Converge with Properly Trained
+      Denoisers", arXiv:1905.05406
+    """
+    return dncnn(
+        4,
+        channels=channels,
+        normalization=None,
+        residual=residual,
+        noise_level_input=noise_level_input,
+    )
+
+
+def unet(
+    widths=(24, 48, 96),
+    blocks=(1, 2, 2),
+    channels=1,
+    *,
+    residual=True,
+    noise_level_input=False,
+):
+    """Builds a small U-Net of residual blocks whose output is the noise.
+
+    `estimate = image - net(image)`
+
+    Each scale halves the image by a 2 x 2 convolution of stride 2; on the way back a
+    transposed one doubles it, and what the scale had on the way down is added. A block
+    adds to its input two 3 x 3 convolutions with a ReLU between them. Nothing is
+    normalised. Blocks begin as the identity, and so does the network. Images whose
+    sides are no multiple of the stride are mirrored at the end, and the estimates cut.
+
+    Args:
+        widths: ints >= 1, filters of each scale. Defaults to `(24, 48, 96)`.
+        blocks: ints >= 1, residual blocks of each scale on the way down, and again on
+            the way back, but for the last scale, which is passed once. Defaults to
+            `(1, 2, 2)`.
+        channels: int >= 1, of an image. Defaults to 1.
+        residual, noise_level_input: see `zoo.models.denoisers.dncnn`.
+
+    Returns:
+        A `keras.Model`, as there. Sides are from half the coarsest pixel up: 2 for
+        three scales.
+
+    Raises:
+        ValueError: an argument is not as above.
+
+    Example:
+
+    >>> model = unet()
+    >>> model.count_params()
+    566017
+    >>> model.predict_on_batch(ops.ones((1, 30, 41, 1))).shape
+    (1, 30, 41, 1)
+
+    Reference:
+
+    - Ronneberger, Fischer, Brox, 2015, "U-Net", arXiv:1505.04597
+    - Zhang et al., 2021, "Plug-and-Play Image Restoration with Deep Denoiser Prior",
+      arXiv:2008.13751 (a U-Net of residual blocks, without bias)
+    """
+    widths = check_sizes("widths", widths)
+    blocks = check_sizes("blocks", blocks, len(widths))
+    inputs, image, x = _inputs(channels, noise_level_input)
+    *scales, bottom = enumerate(zip(widths, blocks, strict=True), 1)
+    x = MirrorPad(2 ** len(scales), name="pad")(x)
+    x = _convolution(widths[0], "head")(x)
+    skips = []
+    for scale, (_, count) in scales:
+        x = _blocks(x, count, f"down{scale}")
+        skips.append(x)
+        x = keras.layers.Conv2D(widths[scale], 2, 2, name=f"down{scale}_halve")(x)
+    x = _blocks(x, bottom[1][1], "bottom")
+    for scale, (width, count) in reversed(scales):
+        double = keras.layers.Conv2DTranspose(width, 2, 2, name=f"up{scale}_double")
+        x = keras.layers.Add(name=f"up{scale}_skip")([double(x), skips.pop()])
+        x = _blocks(x, count, f"up{scale}")
+    x = _convolution(channels, "tail", initializer="zeros")(x)
+    x = CutLike(name="cut")(x, image)
+    return _model(inputs, image, x, residual, name="unet")
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class MirrorPad(keras.layers.Layer):
+    """Mirrors images at their lower and right ends up to a multiple of pixels.
+
+    Args:
+        multiple: int >= 1, what the sides become multiples of; they must be half of it
+            at least.
+        **kwargs: `name`, `dtype`.
+
+    Example:
+
+    >>> image = ops.reshape([1.0, 2.0, 3.0], (1, 1, 3, 1))
+    >>> ops.convert_to_numpy(MirrorPad(2)(image)).tolist()
+    [[[[1.0], [2.0], [3.0], [3.0]], [[1.0], [2.0], [3.0], [3.0]]]]
+    """
+
+    def __init__(self, multiple, **kwargs):
+        super().__init__(**kwargs)
+        self.multiple = check_integer("multiple", multiple, 1)
+
+    def call(self, images):
+        for axis in (1, 2):
+            size = ops.shape(images)[axis]
+            missing = -size % self.multiple
+            # Nothing to copy, where sizes are known.
+            if isinstance(missing, int) and not missing:
+                continue
+            ends = (slice(None),) * axis + (slice(size - missing, None),)
+            images = ops.concatenate([images, ops.flip(images[ends], axis)], axis)
+        return images
+
+    def compute_output_shape(self, input_shape):
+        batch, *sides, channels = input_shape
+        sides = [side and side + -side % self.multiple for side in sides]
+        return (batch, *sides, channels)
+
+    def get_config(self):
+        return {**super().get_config(), "multiple": self.multiple}
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class CutLike(keras.layers.Layer):
+    """Cuts images at their lower and right ends to the size of others."""
+
+    def call(self, images, others):
+        _, height, width, _ = ops.shape(others)
+        return images[:, :height, :width]
+
+    def compute_output_shape(self, images_shape, others_shape):
+        return (*others_shape[:-1], images_shape[-1])
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class NoiseLevelMap(keras.layers.Layer):
+    """Adds to images a channel that holds the level of their noise everywhere."""
+
+    def call(self, images, levels):
+        ones = ops.ones_like(images[..., :1])
+        levels = ops.cast(ops.reshape(levels, (-1, 1, 1, 1)), images.dtype)
+        return ops.concatenate([images, levels * ones], axis=-1)
+
+    def compute_output_shape(self, images_shape, levels_shape):
+        return (*images_shape[:-1], images_shape[-1] + 1)
+
+
+def _inputs(channels, noise_level_input):
+    """Returns the inputs, the image among them, and what the first layer takes."""
+    (channels,) = check_sizes("channels", [channels])
+    dtype = _estimate_dtype()
+    image = keras.Input((None, None, channels), dtype=dtype, name="image")
+    if not noise_level_input:
+        return image, image, image
+    level = keras.Input((), dtype=dtype, name="noise_level")
+    return (image, level), image, NoiseLevelMap(name="noise_level_map")(image, level)
+
+
+def _model(inputs, image, x, residual, name):
+    # Half precision would round the image itself.
+    dtype = _estimate_dtype()
+    if residual:
+        x = keras.layers.Subtract(dtype=dtype, name="estimate")([image, x])
+    else:
+        x = keras.layers.Activation("linear", dtype=dtype, name="estimate")(x)
+    return keras.Model(inputs, x, name=name)
+
+
+def _estimate_dtype():
+    return at_least_float32(keras.config.dtype_policy().compute_dtype)
+
+
+def _blocks(x, count, name):
+    """Applies residual blocks of two convolutions."""
+    for index in range(1, count + 1):
+        block, width = f"{name}_block{index}", x.shape[-1]
+        y = _convolution(width, f"{block}_conv1")(x)
+        y = keras.layers.ReLU(name=f"{block}_relu")(y)
+        y = _convolution(width, f"{block}_conv2", initializer="zeros")(y)
+        x = keras.layers.Add(name=f"{block}_add")([x, y])
+    return x
+
+
+def _convolution(filters, name, use_bias=True, initializer="he_normal"):
+    """Returns the 3 x 3 convolution that all networks are made of."""
+    return keras.layers.Conv2D(
+        filters,
+        3,
+        padding="same",
+        use_bias=use_bias,
+        kernel_initializer=initializer,
+        name=name,
+    )
