@@ -4,7 +4,7 @@ import functools
 
 import keras
 
-from zoo.models.normalization import block, check_sizes, classifier_input
+from zoo.models.normalization import block, check_sizes, classifier_input, logits
 
 
 def all_cnn(
@@ -14,6 +14,7 @@ def all_cnn(
     filters=(96, 96, 96, 192, 192, 192, 192, 192),
     input_dropout=0.0,
     dropout=0.0,
+    pool_size=None,
     normalization="batch",
     virtual_batch_size=64,
 ):
@@ -72,6 +73,10 @@ def all_cnn(
         x = conv(x, size, kernel_size=kernel_size, strides=strides, name=f"conv{index}")
         if strides == 2:
             x = keras.layers.Dropout(dropout, name=f"conv{index}_dropout")(x)
-    x = keras.layers.Conv2D(num_classes, 1, dtype="float32", name="conv9")(x)
-    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="logits")(x)
+    if pool_size is None:
+        x = keras.layers.Conv2D(num_classes, 1, dtype="float32", name="conv9")(x)
+        x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="logits")(x)
+    else:
+        x = keras.layers.AveragePooling2D(pool_size, name="pool")(x)
+        x = logits(keras.layers.Flatten(name="flatten")(x), num_classes)
     return keras.Model(inputs, x, name="all_cnn")

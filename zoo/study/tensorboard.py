@@ -32,6 +32,14 @@ def write_study(folder, hp, objective, flags):
         tf.summary.text("flags", f"```\n{flags}```")
 
 
+def write_epochs(logdir, records):
+    """Writes what `EpochLogs` would have of epochs that are not trained again."""
+    with _writing(f"{logdir}/train"):
+        for epoch, record in enumerate(records):
+            for name, value in record.items():
+                tf.summary.scalar(f"epoch_{name}", value, step=epoch)
+
+
 def write_run(folder, values, scalars, status):
     """Writes a run's HParams and its final scalars."""
     with _writing(folder):

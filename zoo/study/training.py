@@ -53,6 +53,7 @@ def fit(
     logdir,
     batch_size=None,
     epochs=None,
+    first_epoch=0,
     callbacks=(),
     map_fn=None,
 ):
@@ -64,6 +65,7 @@ def fit(
         config: the settings; `batch_size` and `epochs` are theirs where not given.
         seed: int, of the order of the batches.
         logdir: str, the folder of TensorBoard's logs.
+        first_epoch: int, the epochs that the model has been trained for.
         callbacks: further Keras callbacks.
         map_fn: as in `zoo.data.batches`.
 
@@ -79,6 +81,7 @@ def fit(
         labels,
         batch_size,
         seed=seed,
+        first_epoch=first_epoch,
         drop_remainder=len(images) % batch_size == 0,
         map_fn=map_fn,
     )
@@ -90,6 +93,7 @@ def fit(
             dataset,
             steps_per_epoch=steps_per_epoch(len(images), batch_size),
             epochs=epochs or config.epochs,
+            initial_epoch=first_epoch,
             callbacks=[
                 *callbacks,
                 keras.callbacks.TerminateOnNaN(),
@@ -100,7 +104,8 @@ def fit(
         ).history
     if not np.isfinite(history["loss"][-1]):
         raise FloatingPointError(
-            f"the loss is {history['loss'][-1]} in epoch {len(history['loss'])}"
+            f"the loss is {history['loss'][-1]} in epoch "
+            f"{first_epoch + len(history['loss'])}"
         )
     return history
 

@@ -1,0 +1,320 @@
+"""Figures 1 to 6: what a deficit of the first epochs leaves behind in the end."""
+
+import re
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from zoo.apps.critical_periods.common import BASELINE, CONTROL, CriticalPeriodsStudy
+from zoo.apps.critical_periods.numbers import (
+    NAMES,
+    by_seed,
+    curves_figure,
+    direction,
+    paired,
+    settings,
+    standard_error,
+    with_error,
+)
+from zoo.apps.critical_periods.presets import (
+    CPU,
+    PAPER,
+    PLASTICITY,
+    QUICK,
+    QUICK_PLASTICITY,
+)
+from zoo.study import Section, format_mean
+
+RESAMPLES = 2000
+# Training accuracy, %, from which a network counts as trained to the end.
+CONVERGED = 99
+# What the report finds, of accuracy in points at its largest n, and where.
+PUBLISHED = {
+    ("blur", "fc"): "none on MNIST (Figure 1), a gain on CIFAR-10 (Figure 3)",
+    ("blur", "cnn"): "-3 to -6 (Figure 4); Achille et al.: -13, at a fixed rate -3",
+    ("blur", "resnet"): "-3 to -6 (Figure 5)",
+    ("blur", "alexnet"): "-7 (Figure 6)",
+    ("class", "alexnet"): "-7 to -9 (Figure 6)",
+}
+
+
+class DeficitStudy(CriticalPeriodsStudy):
+    """Trains n epochs with a deficit, then the same number of clean epochs."""
+
+    def report(self, results, config):
+        sections = [Section("Setting", settings(self.data, config))]
+        for dataset in config.dataset:
+            for model in config.model:
+                arms = _Arms(self, results, dataset, model, config)
+                if arms.baseline:
+                    sections += self.sections(arms, config)
+        return sections
+
+    def sections(self, arms, config):
+        """Returns the sections on one network."""
+        return [
+            Section(f"{arms.title}: findings", _findings(arms, config)),
+            Section(
+                f"{arms.title}: accuracy against n",
+                "Bars are the deviation over seeds. The whole scale shows how large "
+                "the effect is.",
+                _table(arms),
+                curves_figure(
+                    f"{arms.title}: deficit in the first n epochs",
+                    "n, epochs with the deficit",
+                    arms.curves("test_accuracy"),
+                ),
+                f"{self.experiment}_{arms.name}",
+            ),
+        ]
+
+
+class BlurDeficit(DeficitStudy):
+    """Figures 1, 3, 4 and 5: blurred images at first."""
+
+    experiment = "blur"
+    title = "Critical periods: blurred images at first"
+    presets = {
+        "quick": {
+            **QUICK,
+            "model": ["small_fc", "small_cnn"],
+            "deficit_epochs": [0, 12],
+        },
+        "cpu": {
+            **CPU,
+            "model": ["small_fc", "small_cnn"],
+            "deficit_epochs": [0, 10, 20, 40],
+        },
+        "paper": {
+            **PAPER,
+            "dataset": ["mnist", "cifar10"],
+            "model": ["fc", "cnn", "resnet18"],
+            "deficit_epochs": list(range(0, 160, 20)),
+        },
+    }
+
+
+class Plasticity(DeficitStudy):
+    """Figure 6, right: a class that comes late."""
+
+    experiment = "plasticity"
+    title = "Plasticity: a class that comes late"
+    presets = {
+        "quick": {
+            **QUICK,
+            **QUICK_PLASTICITY,
+            "model": ["small_alexnet"],
+            "deficit_epochs": [0, 8],
+        },
+        "cpu": {
+            **CPU,
+            **PLASTICITY,
+            "model": ["small_alexnet"],
+            "epochs": 30,
+            "deficit_epochs": [0, 10, 20, 40],
+            "runs": 3,
+        },
+        "paper": {
+            **PAPER,
+            **PLASTICITY,
+            "model": ["alexnet"],
+            "epochs": 100,
+            "deficit_epochs": list(range(0, 120, 20)),
+            "runs": 3,
+        },
+    }
+
+    def sections(self, arms, config):
+        withheld = Section(
+            f"{arms.title}: class {config.withheld} and the others",
+            f"The accuracy on test images of class {config.withheld}, which was not "
+            "seen in the first n epochs, and on those of all other classes.",
+            _table(arms, ("withheld", "others")),
+            curves_figure(
+                f"{arms.title}: class {config.withheld} withheld for n epochs",
+                "n, epochs without the class",
+                {
+                    f"{label}: {part}": curve
+                    for part, name in (
+                        (f"class {config.withheld}", "withheld_accuracy"),
+                        ("others", "others_accuracy"),
+                    )
+                    for label, curve in arms.curves(name).items()
+                },
+            ),
+            f"{self.experiment}_{arms.name}_withheld",
+        )
+        return [*super().sections(arms, config), withheld]
+
+
+class Compare(DeficitStudy):
+    """Figure 6: both deficits of one AlexNet, and whether their curves go together."""
+
+    experiment = "compare"
+    title = "Critical periods and plasticity of one network"
+    presets = {
+        "quick": {
+            **QUICK,
+            **QUICK_PLASTICITY,
+            "deficit": ["blur", "class"],
+            "model": ["small_alexnet"],
+            "deficit_epochs": [0, 4, 8],
+            "runs": 2,
+        },
+        "cpu": {
+            **Plasticity.presets["cpu"],
+            "deficit": ["blur", "class"],
+        },
+        "paper": {
+            **Plasticity.presets["paper"],
+            "deficit": ["blur", "class"],
+        },
+    }
+
+    def prepare(self, config):
+        super().prepare(config)
+        if len(config.deficit) < 2:
+            raise ValueError(
+                f"--deficit={','.join(config.deficit)} must name two deficits to "
+                "compare"
+            )
+        if len(config.deficit_epochs) < 3:
+            raise ValueError("--deficit_epochs must hold three numbers to correlate")
+
+    def sections(self, arms, config):
+        first, second = config.deficit[:2]
+        text = _correlation(arms, first, second)
+        return [
+            *super().sections(arms, config),
+            Section(f"{arms.title}: do the curves go together?", text),
+        ]
+
+
+class _Arms:
+    """The finished runs of one network on one data set."""
+
+    def __init__(self, study, results, dataset, model, config):
+        self.results, self.config = results, config
+        self.point = {"dataset": dataset, "model": model}
+        self.model, self.title = model, f"{model}, {dataset}"
+        self.name = f"{dataset}_{model}"
+        self.names, self.ns = study.arms(config), study.lengths(config)
+        self.baseline = self.of(BASELINE, 0)
+
+    def of(self, arm, n, name="test_accuracy"):
+        """A scalar by seed; n = 0 is the baseline's, whatever the arm."""
+        point = {"arm": arm, "n": n} if n else {"arm": BASELINE}
+        return by_seed(self.results, name, **self.point, **point)
+
+    def drop(self, arm, n):
+        """The differences to no deficit, of the same seeds."""
+        return paired(self.of(arm, n), self.baseline)
+
+    def beyond(self, arm, n):
+        """The differences to clean training of as many epochs."""
+        return paired(self.of(arm, n), self.of(CONTROL, n))
+
+    def curves(self, name):
+        """Values by seed against n, for each arm."""
+        curves = {}
+        for arm in self.names:
+            found = [
+                (n, np.array(list(self.of(arm, n, name).values())))
+                for n in (0, *self.ns)
+            ]
+            found = [(n, values) for n, values in found if len(values)]
+            curves[NAMES[arm]] = tuple(zip(*found, strict=True))
+        return curves
+
+
+def _table(arms, parts=("test",)):
+    rows = []
+    for arm in arms.names:
+        for n in (0, *arms.ns) if arm == CONTROL else arms.ns:
+            row = {"training": NAMES[arm if n else BASELINE], "n": n}
+            for part in parts:
+                values = list(arms.of(arm, n, f"{part}_accuracy").values())
+                row[f"{part} %"] = format_mean(values)
+            if parts == ("test",):
+                train = list(arms.of(arm, n, "train_accuracy").values())
+                row["training %, in the end"] = format_mean(train)
+                row["less n = 0"] = with_error(arms.drop(arm, n)) if n else "-"
+                if len(arms.names) > 1:
+                    shown = n and arm != CONTROL
+                    row["less as many clean epochs"] = (
+                        with_error(arms.beyond(arm, n)) if shown else "-"
+                    )
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _findings(arms, config):
+    train = np.mean(list(arms.of(BASELINE, 0, "train_accuracy").values()))
+    sentences = [
+        f"Without a deficit the network ends at {train:.1f} % of the training images"
+        + ("." if train >= CONVERGED else ", so that further epochs may help it.")
+    ]
+    n, kind = arms.ns[-1], re.sub("^small_|[0-9]+$", "", arms.model)
+    for arm in config.deficit:
+        drop, beyond = arms.drop(arm, n), arms.beyond(arm, n)
+        sentences.append(
+            f"{NAMES[arm].capitalize()} for {n} epochs, in points: less no deficit "
+            f"{with_error(drop)}, {direction(drop)}; less as many clean epochs "
+            f"{with_error(beyond)}, {direction(beyond)}."
+        )
+        if (arm, kind) in PUBLISHED:
+            sentences.append(
+                f"Published, less no deficit at the largest n: {PUBLISHED[arm, kind]}."
+            )
+    return " ".join(sentences)
+
+
+def _correlation(arms, first, second):
+    """Says how the mean curves of two deficits correlate over n, and how surely."""
+    grids = [_grid(arms, arm) for arm in (first, second)]
+    if any(grid is None for grid in grids):
+        return "No seed has finished all runs of both."
+    means = [grid.mean(axis=0) for grid in grids]
+    if any(np.ptp(mean) == 0 for mean in means):
+        return "A curve is constant: there is nothing to correlate."
+    lines = []
+    for name, measure in (
+        ("Pearson's r", stats.pearsonr),
+        ("Spearman's", stats.spearmanr),
+    ):
+        value = measure(*means).statistic
+        low, high = _interval(grids, measure)
+        lines.append(f"{name} {value:.2f}, 95 % interval {low:.2f} to {high:.2f}")
+    spread = max(standard_error(grid[:, -1]) for grid in grids)
+    return (
+        f"The mean accuracies of {NAMES[first]} and of {NAMES[second]} over the "
+        f"{len(means[0])} values of n: {'; '.join(lines)}. The intervals are of "
+        f"{RESAMPLES} bootstrap samples of the seeds, {len(grids[0])} each; one that "
+        "holds 0 shows no correlation. The largest standard error at the last n is "
+        f"{spread:.2f} points, and the curves span {np.ptp(means[0]):.2f} and "
+        f"{np.ptp(means[1]):.2f}: where they span no more than that, noise is what "
+        "correlates. Published: both fall alike, 7 and 7 to 9 points."
+    )
+
+
+def _grid(arms, arm):
+    """Accuracies [seed, n] of the seeds that have finished all n, or `None`."""
+    columns = [arms.of(arm, n) for n in (0, *arms.ns)]
+    seeds = [seed for seed in columns[0] if all(seed in one for one in columns)]
+    if not seeds:
+        return None
+    return np.array([[one[seed] for one in columns] for seed in seeds])
+
+
+def _interval(grids, measure):
+    rng = np.random.default_rng(0)
+    values = []
+    for _ in range(RESAMPLES):
+        means = [
+            grid[rng.integers(len(grid), size=len(grid))].mean(axis=0) for grid in grids
+        ]
+        # A resampled curve may be constant.
+        if all(np.ptp(mean) for mean in means):
+            values.append(measure(*means).statistic)
+    return np.percentile(values, (2.5, 97.5)) if values else (np.nan, np.nan)

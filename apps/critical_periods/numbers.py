@@ -1,0 +1,132 @@
+"""Numbers of the runs, paired by seed, what they show in words, and their figure."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy import stats
+
+from zoo.apps.critical_periods.common import AVERAGED, BASELINE, CONTROL
+from zoo.study import deviation
+
+NAMES = {
+    BASELINE: "no deficit",
+    CONTROL: "as many epochs, all clean",
+    "blur": "blurred images",
+    "flip": "images upside down",
+    "labels": "permuted labels",
+    "noise": "noise for images",
+    "class": "a class withheld",
+}
+PERCENT = "test accuracy, %"
+OPTIMIZER_NAMES = {"sgd": "SGD with momentum 0.9", "adam": "Adam"}
+
+
+def by_seed(results, name, **point):
+    """Returns a scalar in percent by seed, of the finished runs at a point."""
+    rows = results.select(**point)
+    return {
+        row["seed"]: 100 * row[name]
+        for _, row in rows.iterrows()
+        if not np.isnan(row[name])
+    }
+
+
+def paired(first, second):
+    """Returns the differences `first - second` of the seeds that both have."""
+    return np.array([first[seed] - second[seed] for seed in first if seed in second])
+
+
+def standard_error(values):
+    return deviation(values) / np.sqrt(max(len(values), 1))
+
+
+def with_error(values):
+    """Formats a mean with its standard error.
+
+    >>> with_error(np.array([1.0, 2.0, 3.0]))
+    '+2.00 (0.58)'
+    """
+    if not len(values):
+        return "-"
+    error = f" ({standard_error(values):.2f})" if len(values) > 1 else ""
+    return f"{values.mean():+.2f}{error}"
+
+
+def direction(values):
+    """Says whether a mean difference is shown: at 5 % by Student's t, of three seeds.
+
+    >>> direction(np.array([-1.0, -1.2, -0.9]))
+    'lower'
+    """
+    if len(values) < 3:
+        return "too few seeds to tell"
+    limit = stats.t.ppf(0.975, len(values) - 1)
+    if abs(values.mean()) <= limit * standard_error(values):
+        return "not shown to differ"
+    return "higher" if values.mean() > 0 else "lower"
+
+
+def settings(data, config):
+    """Says in sentences what was trained on what."""
+    rate = f"learning rate {config.learning_rate:g}"
+    rate += f" x {config.decay:g} each epoch" if config.decay < 1 else ", fixed"
+    extras = [
+        text
+        for text, on in (
+            (f"weight decay {config.weight_decay:g}", config.weight_decay),
+            ("batch normalisation", config.normalization == "batch"),
+            (f"dropout {config.dropout:g}", config.dropout),
+            ("the softmax taken twice", config.double_softmax),
+        )
+        if on
+    ]
+    sources = "; ".join(
+        f"{one.name}, {one.source}: {len(one.train[0])} images of "
+        f"{'x'.join(map(str, one.input_shape))} to train on"
+        for one in data.values()
+    )
+    return (
+        f"{sources}. {OPTIMIZER_NAMES[config.optimizer]}, {rate}, batches of "
+        f"{config.batch_size}{', ' if extras else ''}{', '.join(extras)}. After the "
+        f"deficit all trainings go on for {config.epochs} clean epochs, with the "
+        "optimizer as it is. "
+        f"Accuracies are those on test images, averaged over the last {AVERAGED} "
+        f"epochs of a run, of {config.runs} seeds; ± is their deviation, and in "
+        "brackets stands the standard error of a mean difference between trainings of "
+        "the same seed. A difference counts as shown where a t-test of the seeds "
+        "rejects none at 5 %."
+    )
+
+
+def curves_figure(title, xlabel, curves, marks=()):
+    """Draws accuracies twice: close up, and on the whole scale.
+
+    Args:
+        title, xlabel: str.
+        curves: dict of a label to a pair: list of x, and list of arrays, a value a
+            seed.
+        marks: pairs of a label and of a level to draw a line at.
+    """
+    figure = Figure(figsize=(9.6, 4.0), dpi=120, layout="constrained")
+    close, whole = figure.subplots(1, 2)
+    figure.suptitle(title)
+    for ax in (close, whole):
+        for number, (label, (x, values)) in enumerate(curves.items()):
+            ax.errorbar(
+                # Beside each other, where bars would hide one another.
+                np.array(x) + 0.004 * max(x, default=0) * number,
+                [one.mean() for one in values],
+                [deviation(one) for one in values],
+                marker="o",
+                markersize=4,
+                capsize=3,
+                label=label,
+            )
+        for label, level in marks:
+            ax.axhline(level, color="gray", linestyle=":", label=label)
+        ax.set(xlabel=xlabel, ylabel=PERCENT)
+        ax.grid(alpha=0.3)
+        ax.spines[["top", "right"]].set_visible(False)
+    close.set_title("close up")
+    whole.set(title="whole scale", ylim=(0, 100))
+    whole.legend(loc="lower right")
+    return figure
