@@ -1,14 +1,12 @@
 """The study of games: its experiments, their findings, its users' mistakes."""
 
 import contextlib
-import csv
 import dataclasses
 import types
 
 import keras_tuner
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 
 from zoo.apps import games
 from zoo.apps.games import search, settings
@@ -17,43 +15,16 @@ from zoo.apps.games.small import METHODS, paths, steps_within
 from zoo.apps.games.training import Watch, picture, train
 from zoo.data import gaussian_grid
 from zoo.games import bilinear_game, random_matrix_game
-from zoo.study import app
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _flags(define_flags):
-    define_flags(*games.EXPERIMENTS)
-
-
-def call(logdir, *arguments):
-    try:
-        with flagsaver.flagsaver():
-            app.parse(["games", f"--logdir={logdir}", *arguments])
-            return app.run_studies(*games.EXPERIMENTS)
-    except SystemExit as error:
-        return error.code
+EXPERIMENTS = games.EXPERIMENTS
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory):
+def quick(call, results, tmp_path_factory):
     """The folder of a finished `quick` run of all experiments."""
     logdir = tmp_path_factory.mktemp("quick")
     assert call(logdir) == 0
-    return logdir / "games"
-
-
-def rows(folder, **values):
-    with open(folder / "results.csv") as file:
-        return [
-            row
-            for row in csv.DictReader(file)
-            if all(row[key] == str(value) for key, value in values.items())
-        ]
-
-
-def number(folder, name, **values):
-    (row,) = rows(folder, **values)
-    return float(row[name])
+    return results(logdir / "games")
 
 
 FIGURES = {
@@ -77,38 +48,34 @@ FIGURES = {
 @pytest.mark.parametrize("experiment", FIGURES)
 def test_quick_reports_every_figure(quick, experiment):
     folder = quick / experiment
-    text = (folder / "report.md").read_text()
-    for name in FIGURES[experiment]:
-        assert f"figures/{name}.png" in text
-        assert (folder / "figures" / f"{name}.png").stat().st_size > 5000
+    text = folder.report(FIGURES[experiment])
     assert "Failed runs" not in text
-    assert rows(folder)
+    assert folder.rows()
 
 
 def test_optimism_reaches_mixed_equilibria_that_mirror_descent_leaves(quick):
     folder = quick / "matrix"
     for game in ("matching_pennies", "rock_paper_scissors", "odds_and_evens"):
-        plain = number(folder, "gap", game=game, method="mirror_descent")
+        plain = folder.number("gap", game=game, method="mirror_descent")
         start = 0.6
         assert plain > start
         for method in ("optimistic_mirror_descent", "mirror_prox"):
-            assert number(folder, "gap", game=game, method=method) < plain / 100
+            assert folder.number("gap", game=game, method=method) < plain / 100
         # The average of plain play comes nearer all the same.
-        assert number(folder, "average_gap", game=game, method="mirror_descent") < (
+        assert folder.number("average_gap", game=game, method="mirror_descent") < (
             plain / 2
         )
-    steps = number(
-        folder,
-        "steps_to_gap",
-        game="matching_pennies",
-        method="optimistic_mirror_descent",
+    steps = folder.number(
+        "steps_to_gap", game="matching_pennies", method="optimistic_mirror_descent"
     )
     assert 0 < steps <= 51
 
 
 def test_what_turns_and_what_descends(quick):
+    folder = quick / "dynamics"
+
     def distance(play):
-        return number(quick / "dynamics", "distance", play=play)
+        return folder.number("distance", play=play)
 
     start = 5**0.5
     assert distance("bilinear descent") > start
@@ -119,9 +86,7 @@ def test_what_turns_and_what_descends(quick):
     assert distance("potential sga") == pytest.approx(distance("potential descent"))
     # Consensus is drawn to what no player wants; aligned SGA is not.
     assert distance("unstable consensus") < start < distance("unstable sga")
-    assert (
-        number(quick / "dynamics", "steps_to_1e-6", play="limits optimistic 0.5") <= 53
-    )
+    assert folder.number("steps_to_1e-6", play="limits optimistic 0.5") <= 53
     assert distance("limits optimistic 0.6") > 10
 
 
@@ -129,7 +94,7 @@ def test_more_players_turn_until_adjusted(quick):
     folder = quick / "players"
 
     def distance(game, method):
-        return number(folder, "distance", game=game, method=method)
+        return folder.number("distance", game=game, method=method)
 
     assert distance("hamiltonian", "descent") > 1
     assert distance("hamiltonian", "sga") < 0.1
@@ -243,14 +208,14 @@ def test_searches_are_alike_and_seeded():
     }
 
 
-def test_keras_tuner_tunes_one_method(tmp_path):
-    folder = tmp_path / "games" / "search"
+def test_keras_tuner_tunes_one_method(call, results, tmp_path):
+    folder = results(tmp_path / "games" / "search")
     arguments = ("--experiment=search", "--search=random", "--trials=2")
     assert call(tmp_path, *arguments, "--method=adam") == 0
-    found = rows(folder)
+    found = folder.rows()
     assert len(found) == 2
     assert len({row["rate"] for row in found}) == 2
-    assert "Best trials" in (folder / "report.md").read_text()
+    assert "Best trials" in folder.report()
 
 
 def test_gaps_of_rows_are_those_of_the_game():
@@ -330,9 +295,5 @@ def test_every_preset_is_complete(preset):
         (("--experiment=dynamics", "--steps=0"), "flag --steps=0"),
     ],
 )
-def test_a_mistake_is_one_line(capsys, tmp_path, arguments, line):
-    assert call(tmp_path, *arguments) == 1
-    printed = capsys.readouterr().err
-    assert line in printed
-    assert printed.count("\n") == 1
-    assert not list(tmp_path.iterdir())
+def test_a_mistake_is_one_line(complaint, arguments, line):
+    assert line in complaint(*arguments)

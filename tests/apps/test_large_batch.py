@@ -1,6 +1,5 @@
 """The regimes of large batches: their training, their findings, users' mistakes."""
 
-import csv
 import pathlib
 import re
 import types
@@ -10,34 +9,23 @@ import keras_tuner
 import numpy as np
 import pytest
 from absl import flags
-from absl.testing import flagsaver
 
 from zoo.apps import large_batch
 from zoo.apps.large_batch import Regimes, regimes
 from zoo.data import load_images
-from zoo.study import app, training
+from zoo.study import training
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _flags(define_flags):
-    define_flags(*large_batch.EXPERIMENTS)
+EXPERIMENTS = large_batch.EXPERIMENTS
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(call, tmp_path):
     """Calls the app with flags, in a folder of the test's; returns its exit code."""
 
-    def call(*arguments, logdir=None):
-        logdir = logdir or tmp_path / "runs"
-        try:
-            with flagsaver.flagsaver():
-                chosen = ["--experiment=regimes", f"--logdir={logdir}", *arguments]
-                app.parse(["large_batch", *chosen])
-                return app.run_studies(*large_batch.EXPERIMENTS)
-        except SystemExit as error:
-            return error.code
+    def run(*arguments, logdir=None):
+        return call(logdir or tmp_path / "runs", "--experiment=regimes", *arguments)
 
-    return call
+    return run
 
 
 @pytest.fixture
@@ -58,22 +46,15 @@ def error(capsys):
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory):
+def quick(call, results, tmp_path_factory):
     """The folder of a finished `quick` run."""
     logdir = tmp_path_factory.mktemp("quick")
-    with flagsaver.flagsaver():
-        app.parse(["large_batch", "--experiment=regimes", f"--logdir={logdir}"])
-        assert app.run_studies(*large_batch.EXPERIMENTS) == 0
-    return logdir / "large_batch/regimes"
+    assert call(logdir, "--experiment=regimes") == 0
+    return results(logdir / "large_batch/regimes")
 
 
 def accuracies(folder, regime):
-    with open(folder / "results.csv") as file:
-        return [
-            float(row["test_accuracy"])
-            for row in csv.DictReader(file)
-            if row["regime"] == regime
-        ]
+    return [float(row["test_accuracy"]) for row in folder.rows(regime=regime)]
 
 
 def test_quick_shows_the_gap_and_what_closes_it(quick):
@@ -89,7 +70,8 @@ def test_quick_shows_the_gap_and_what_closes_it(quick):
 
 
 def test_quick_reports_every_figure_and_table(quick):
-    text = (quick / "report.md").read_text()
+    names = ["table5", *(f"figure{number}" for number in range(4, 10)), "distance"]
+    text = quick.report([f"digits_{name}" for name in names])
     for part in (
         "## Table 5: digits",
         "| 92.78 | 69.89 |",
@@ -100,15 +82,11 @@ def test_quick_reports_every_figure_and_table(quick):
         "ResNet-50 on CIFAR",
     ):
         assert part in text
-    names = ["table5", *(f"figure{number}" for number in range(4, 10)), "distance"]
-    for name in names:
-        assert f"figures/digits_{name}.png" in text
-        assert (quick / "figures" / f"digits_{name}.png").stat().st_size > 5000
     assert "LB below SB) | yes" in text
 
 
 def test_quick_says_that_the_gap_is_under_training(quick):
-    text = (quick / "report.md").read_text().partition("## Under-training")[2]
+    text = quick.report().partition("## Under-training")[2]
     row = next(line for line in text.splitlines() if line.startswith("| LB"))
     *_, gap, _, equal, _ = (cell.strip() for cell in row.split("|"))
     assert float(gap) > 10
@@ -292,9 +270,10 @@ def test_nan_data_is_a_mistake(run, capsys, monkeypatch, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_strategy_trains(run, tmp_path):
+def test_a_strategy_trains(run, results, tmp_path):
     assert run("--strategy=mirrored", "--trials=1", "--epochs=1") == 0
-    assert accuracies(tmp_path / "runs/large_batch/regimes", "SB")[0] > 0.8
+    folder = results(tmp_path / "runs/large_batch/regimes")
+    assert accuracies(folder, "SB")[0] > 0.8
 
 
 def test_a_diverged_run_is_a_failed_run(run, capsys, tmp_path):

@@ -1,56 +1,28 @@
 """The minima of small and large batches: their measures, findings, users' mistakes."""
 
-import csv
 import types
 
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 
 from zoo.apps import large_batch
 from zoo.apps.large_batch import Alpha, Sharpness, minima
-from zoo.study import app
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _flags(define_flags):
-    define_flags(*large_batch.EXPERIMENTS)
-
-
-def call(logdir, *arguments):
-    try:
-        with flagsaver.flagsaver():
-            app.parse(["large_batch", f"--logdir={logdir}", *arguments])
-            return app.run_studies(*large_batch.EXPERIMENTS)
-    except SystemExit as error:
-        return error.code
+EXPERIMENTS = large_batch.EXPERIMENTS
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory):
+def quick(call, results, tmp_path_factory):
     """The folder of a finished `quick` run of the experiments on minima."""
     logdir = tmp_path_factory.mktemp("quick")
     assert call(logdir, "--experiment=sharpness,alpha") == 0
     # Seeds add nothing to what is asserted of these.
     assert call(logdir, "--experiment=interpolation,hessian", "--runs=1") == 0
-    return logdir / "large_batch"
-
-
-def rows(folder, **values):
-    with open(folder / "results.csv") as file:
-        return [
-            row
-            for row in csv.DictReader(file)
-            if all(row[key] == value for key, value in values.items())
-        ]
+    return results(logdir / "large_batch")
 
 
 def curves(folder):
-    found = []
-    for row in rows(folder):
-        with np.load(folder / row["run"] / "curves.npz") as file:
-            found.append(dict(file))
-    return found
+    return [folder.curves(run=row["run"]) for row in folder.rows()]
 
 
 @pytest.mark.parametrize(
@@ -63,14 +35,11 @@ def curves(folder):
     ],
 )
 def test_quick_draws_every_figure(quick, experiment, names):
-    text = (quick / experiment / "report.md").read_text()
-    for name in names:
-        assert f"figures/{name}.png" in text
-        assert (quick / experiment / f"figures/{name}.png").stat().st_size > 5000
+    (quick / experiment).report(names)
 
 
 def test_quick_reports_tables_1_to_4_and_the_settings_that_values_depend_on(quick):
-    text = (quick / "sharpness/report.md").read_text()
+    text = (quick / "sharpness").report()
     for part in (
         "## Table 1: networks",
         "## Table 2: accuracy",
@@ -85,7 +54,7 @@ def test_quick_reports_tables_1_to_4_and_the_settings_that_values_depend_on(quic
 
 
 def test_both_minima_are_compared_at_equal_loss(quick):
-    found = rows(quick / "sharpness")
+    found = (quick / "sharpness").rows()
     assert len(found) == 4
     losses = [float(row["level_train_loss"]) for row in found]
     assert max(losses) <= 0.01
@@ -99,7 +68,7 @@ def test_both_minima_are_compared_at_equal_loss(quick):
 
 
 def test_the_sharpness_of_a_smaller_box_is_smaller(quick):
-    for row in rows(quick / "sharpness"):
+    for row in (quick / "sharpness").rows():
         for prefix in ("", "level_"):
             for space in ("full", "subspace"):
                 large, small = (
@@ -110,7 +79,7 @@ def test_the_sharpness_of_a_smaller_box_is_smaller(quick):
 
 
 def test_the_report_says_which_minima_are_sharper(quick):
-    text = (quick / "sharpness/report.md").read_text()
+    text = (quick / "sharpness").report()
     assert "their minima are sharper by " in text
     words = {"sharper", "flatter", "alike"}
     table = text.partition("## At equal training loss")[2].partition("\n## ")[0]
@@ -134,12 +103,13 @@ def test_the_line_joins_both_minima(quick):
 
 
 def test_rescaling_moves_the_sharpness_and_not_the_function(quick):
-    found, text = curves(quick / "alpha"), (quick / "alpha/report.md").read_text()
+    folder = quick / "alpha"
+    found, text = curves(folder), folder.report()
     alphas = Alpha.presets["quick"]["alpha"]
     one, five = alphas.index(1.0), alphas.index(5.0)
     assert len(found) == 2
     for run in found:
-        largest = float(rows(quick / "alpha")[0]["largest_logit"])
+        largest = float(folder.rows()[0]["largest_logit"])
         assert run["difference_curve"].max() <= 1e-5 * max(largest, 1.0)
         for name in ("sharpness", "eigenvalue"):
             curve = run[f"{name}_curve"]
@@ -153,9 +123,8 @@ def test_rescaling_moves_the_sharpness_and_not_the_function(quick):
 
 
 def test_the_eigenvalues_are_sorted_and_within_the_trace(quick):
-    for row, one in zip(
-        rows(quick / "hessian"), curves(quick / "hessian"), strict=True
-    ):
+    folder = quick / "hessian"
+    for row, one in zip(folder.rows(), curves(folder), strict=True):
         values = one["eigenvalues"]
         assert len(values) == len(one["filter_eigenvalues"]) == 10
         assert (np.diff(values) <= 0).all()
@@ -184,7 +153,7 @@ def test_each_network_takes_its_own_data_of_several():
     assert found == {name: minima.DATA[name] for name in paper["network"]}
 
 
-def test_a_loss_that_is_not_reached_is_a_failed_run(tmp_path, capsys):
+def test_a_loss_that_is_not_reached_is_a_failed_run(call, tmp_path, capsys):
     code = call(
         tmp_path,
         "--experiment=hessian",
@@ -197,7 +166,7 @@ def test_a_loss_that_is_not_reached_is_a_failed_run(tmp_path, capsys):
     assert "the training loss did not come down to 1e-09 in 10 epochs" in output
 
 
-def test_tables_stand_without_a_loss_that_is_not_reached(tmp_path):
+def test_tables_stand_without_a_loss_that_is_not_reached(call, tmp_path):
     small = ("--epochs=1", "--runs=1", "--target_loss=1e-9", "--epsilon=1e-3")
     assert call(tmp_path, "--experiment=sharpness", *small) == 0
     text = (tmp_path / "large_batch/sharpness/report.md").read_text()
@@ -250,11 +219,8 @@ def test_tables_stand_without_a_loss_that_is_not_reached(tmp_path):
         ("alpha", ["--dimension=3"], "--dimension is not read by --experiment=alpha"),
     ],
 )
-def test_a_mistake_ends_in_one_line(tmp_path, capsys, experiment, arguments, message):
-    assert call(tmp_path / "runs", f"--experiment={experiment}", *arguments) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert message in line
-    assert not (tmp_path / "runs").exists()
+def test_a_mistake_ends_in_one_line(complaint, experiment, arguments, message):
+    assert message in complaint(f"--experiment={experiment}", *arguments)
 
 
 def test_the_words_follow_the_spread_of_the_seeds():

@@ -1,54 +1,24 @@
 """The study of margins: its experiments, their findings, its users' mistakes."""
 
-import csv
-import pathlib
 import types
 
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 
 from zoo.apps import margins
 from zoo.apps.margins import capacity, shapes
 from zoo.apps.margins.common import network
 from zoo.data import load_images
-from zoo.study import app
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _flags(define_flags):
-    define_flags(*margins.EXPERIMENTS)
-
-
-def call(logdir, *arguments):
-    try:
-        with flagsaver.flagsaver():
-            app.parse(["margins", f"--logdir={logdir}", *arguments])
-            return app.run_studies(*margins.EXPERIMENTS)
-    except SystemExit as error:
-        return error.code
+EXPERIMENTS = margins.EXPERIMENTS
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory):
+def quick(call, results, tmp_path_factory):
     """The folder of a finished `quick` run of all experiments."""
     logdir = tmp_path_factory.mktemp("quick")
     assert call(logdir) == 0
-    return logdir / "margins"
-
-
-def rows(folder, **values):
-    with open(folder / "results.csv") as file:
-        return [
-            row
-            for row in csv.DictReader(file)
-            if all(row[key] == str(value) for key, value in values.items())
-        ]
-
-
-def number(folder, name, **values):
-    (row,) = rows(folder, **values)
-    return float(row[name])
+    return results(logdir / "margins")
 
 
 FIGURES = {
@@ -64,12 +34,9 @@ FIGURES = {
 @pytest.mark.parametrize("experiment", FIGURES)
 def test_quick_reports_every_figure(quick, experiment):
     folder = quick / experiment
-    text = (folder / "report.md").read_text()
-    for name in FIGURES[experiment]:
-        assert f"figures/{name}.png" in text
-        assert (folder / "figures" / f"{name}.png").stat().st_size > 5000
+    text = folder.report(FIGURES[experiment])
     assert "Failed runs" not in text
-    assert rows(folder)
+    assert folder.rows()
 
 
 def test_the_loss_margins_are_those_of_theory(quick):
@@ -82,28 +49,28 @@ def test_the_loss_margins_are_those_of_theory(quick):
         "wide_logistic": 2.0 / shapes.GAMMA,
         "complementary": 2.0,
     }.items():
-        found = number(folder, "loss_margin", loss=loss)
+        found = folder.number("loss_margin", loss=loss)
         np.testing.assert_allclose(found, expected, rtol=1e-5)
     for loss in ("zero_one", "hinge", "weighted_margin"):
-        assert rows(folder, loss=loss)[0]["loss_margin"] == ""
+        assert folder.rows(loss=loss)[0]["loss_margin"] == ""
 
 
 def test_a_margin_narrows_the_classes_it_was_trained_on(quick):
     folder = quick / "angular"
     for name, best in (("angle_within", min), ("test_accuracy", max)):
         plain, *others = (
-            number(folder, name, task="plane", loss=loss)
+            folder.number(name, task="plane", loss=loss)
             for loss in ("softmax", "l_softmax_4", "arcface", "cosface")
         )
         assert all(best(plain, other) == other != plain for other in others)
-    for row in rows(folder, task="unseen"):
+    for row in folder.rows(task="unseen"):
         # Of three classes a third would be chance.
         assert float(row["recall_at_1"]) > 0.5
 
 
 def test_fewer_wrong_labels_give_larger_margins_at_every_layer(quick):
     folder = quick / "distributions"
-    layers = [name for name in rows(folder)[0] if name.startswith("median_")]
+    layers = [name for name in folder.rows()[0] if name.startswith("median_")]
     assert [name.removeprefix("median_") for name in layers] == [
         "input",
         "conv1_relu",
@@ -111,12 +78,12 @@ def test_fewer_wrong_labels_give_larger_margins_at_every_layer(quick):
         "dense1_relu",
     ]
     for layer in layers:
-        medians = [number(folder, layer, corruption=level) for level in (0.0, 0.2, 0.5)]
+        medians = [folder.number(layer, corruption=level) for level in (0.0, 0.2, 0.5)]
         assert medians == sorted(medians, reverse=True)
 
 
 def test_all_layers_say_more_of_the_gap_than_the_score(quick):
-    text = (quick / "gap" / "report.md").read_text()
+    text = (quick / "gap").report()
     r2 = {
         cells[1]: float(cells[3])
         for line in text.splitlines()
@@ -132,12 +99,12 @@ def test_all_layers_say_more_of_the_gap_than_the_score(quick):
 def test_width_and_random_labels(quick):
     folder = quick / "capacity"
     errors = [
-        1 - number(folder, "test_accuracy", task="width", width=width, corruption=0.0)
+        1 - folder.number("test_accuracy", task="width", width=width, corruption=0.0)
         for width in ("2.0", "512.0")
     ]
     assert errors[1] < errors[0]
     for kind in capacity.FITS:
-        assert number(folder, "fitted_accuracy", task="fit", data=kind) > 0.9
+        assert folder.number("fitted_accuracy", task="fit", data=kind) > 0.9
 
 
 def test_each_kind_of_meaningless_data_takes_one_thing_away():
@@ -195,8 +162,5 @@ def test_every_preset_is_complete_and_its_population_large_enough(preset):
         (["--experiment=losses", "--epochs=3"], "--epochs is not read by"),
     ],
 )
-def test_a_mistake_is_one_line(capsys, tmp_path, arguments, line):
-    assert call(tmp_path, *arguments) == 1
-    lines = capsys.readouterr().err.splitlines()
-    assert line in lines[-1]
-    assert not list(pathlib.Path(tmp_path).iterdir())
+def test_a_mistake_is_one_line(complaint, arguments, line):
+    assert line in complaint(*arguments)

@@ -1,11 +1,9 @@
 """The study of matrix sensing: its experiments, their findings, its users' mistakes."""
 
-import csv
 import types
 
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 
 from zoo.apps import matrix_sensing
 from zoo.apps.matrix_sensing.common import (
@@ -20,49 +18,16 @@ from zoo.apps.matrix_sensing.measurements import KINDS, SPARSE, make_operator, s
 from zoo.apps.matrix_sensing.methods import METHODS, far_start
 from zoo.data import low_rank_matrix
 from zoo.layers.sensing import GaussianSensing
-from zoo.study import app
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _flags(define_flags):
-    define_flags(*matrix_sensing.EXPERIMENTS)
-
-
-def call(logdir, *arguments):
-    try:
-        with flagsaver.flagsaver():
-            app.parse(["matrix_sensing", f"--logdir={logdir}", *arguments])
-            return app.run_studies(*matrix_sensing.EXPERIMENTS)
-    except SystemExit as error:
-        return error.code
+EXPERIMENTS = matrix_sensing.EXPERIMENTS
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory):
+def quick(call, results, tmp_path_factory):
     """The folder of a finished `quick` run of all experiments."""
     logdir = tmp_path_factory.mktemp("quick")
     assert call(logdir) == 0
-    return logdir / "matrix_sensing"
-
-
-def rows(folder, **values):
-    with open(folder / "results.csv") as file:
-        return [
-            row
-            for row in csv.DictReader(file)
-            if all(row[key] == str(value) for key, value in values.items())
-        ]
-
-
-def number(folder, name, **values):
-    (row,) = rows(folder, **values)
-    return float(row[name])
-
-
-def curves(folder, **values):
-    (row,) = rows(folder, **values)
-    with np.load(folder / row["run"] / "curves.npz") as file:
-        return dict(file)
+    return results(logdir / "matrix_sensing")
 
 
 # Of the Pauli strings of 8 qubits, 3 %.
@@ -89,16 +54,13 @@ FIGURES = {
 @pytest.mark.parametrize("experiment", FIGURES)
 def test_quick_reports_every_figure(quick, experiment):
     folder = quick / experiment
-    text = (folder / "report.md").read_text()
-    for name in FIGURES[experiment]:
-        assert f"figures/{name}.png" in text
-        assert (folder / "figures" / f"{name}.png").stat().st_size > 5000
+    text = folder.report(FIGURES[experiment])
     assert "Failed runs" not in text
     assert "nan" not in text.lower()
 
 
 def steps(folder, method):
-    return number(folder, "steps_to_1e-06", method=method)
+    return folder.number("steps_to_1e-06", method=method)
 
 
 def test_conjugate_gradients_need_the_fewest_steps(quick):
@@ -119,8 +81,7 @@ def test_factor_pairs_work_from_the_spectral_start_without_balance(quick):
 def test_balance_matters_from_a_far_start_and_to_plain_descent_alone(quick):
     folder = quick / "methods"
     plain, balanced = (
-        number(folder, "error", method=method)
-        for method in ("uv_far", "uv_far_balance")
+        folder.number("error", method=method) for method in ("uv_far", "uv_far_balance")
     )
     assert plain > 0.3 > 2 * balanced
     for method in ("cg", "scaled_gd"):
@@ -130,8 +91,8 @@ def test_balance_matters_from_a_far_start_and_to_plain_descent_alone(quick):
 
 def test_full_rank_does_not_diverge_in_noise_from_a_small_start(quick):
     folder = quick / "noise"
-    assert number(folder, "diverged", setting="small") == 0
-    found = curves(folder, setting="small")
+    assert folder.number("diverged", setting="small") == 0
+    found = folder.curves(setting="small")
     # Rows are the ranks 2, 3, 4, 8, 16, 32, 64; columns the levels of noise.
     last, best, held_out = (
         found[name].reshape(7, 6) for name in ("last", "best", "held_out")
@@ -150,12 +111,12 @@ def test_full_rank_does_not_diverge_in_noise_from_a_small_start(quick):
 def test_what_diverges_is_a_long_step_or_a_large_start(quick):
     folder = quick / "noise"
     cells = {
-        setting: curves(folder, setting=setting)["diverged_cells"].reshape(7, 6)
+        setting: folder.curves(setting=setting)["diverged_cells"].reshape(7, 6)
         for setting in ("long_steps", "longer_steps", "large_start")
     }
     # A step that is somewhat too long stays near, and never settles.
     assert not cells["long_steps"].any()
-    assert curves(folder, setting="long_steps")["last"].min() > 0.05
+    assert folder.curves(setting="long_steps")["last"].min() > 0.05
     # At a longer one low ranks diverge as well.
     assert cells["longer_steps"][:3].any()
     # From a large start R = n alone does, with noise and without.
@@ -166,7 +127,7 @@ def test_measurements_of_all_kinds_serve_alike_by_conjugate_gradients(quick):
     folder = quick / "measurements"
     found = {
         row["case"]: float(row["steps_to_1e-05"])
-        for row in rows(folder)
+        for row in folder.rows()
         if row["case"].endswith(" cg")
     }
     assert len(found) == len(KINDS) + len(SPARSE)
@@ -174,15 +135,17 @@ def test_measurements_of_all_kinds_serve_alike_by_conjugate_gradients(quick):
 
 
 def test_rank_one_measurements_need_shorter_steps_or_pairs(quick):
+    folder = quick / "measurements"
+
     def count(case):
-        return number(quick / "measurements", "steps_to_1e-05", case=case)
+        return folder.number("steps_to_1e-05", case=case)
 
     dense = count("gaussian fgd_0.8")
     assert 0 < dense < 100
     assert count("rank_one fgd_0.8") < 0 < count("rank_one fgd_0.4")
     assert count("rank_one_pair fgd_0.8") < 1.5 * dense
     size = {
-        kind: number(quick / "measurements", "bytes", case=f"{kind} cg")
+        kind: folder.number("bytes", case=f"{kind} cg")
         for kind in ("gaussian", "rank_one")
     }
     assert size["rank_one"] < size["gaussian"] / 30
@@ -190,7 +153,7 @@ def test_rank_one_measurements_need_shorter_steps_or_pairs(quick):
 
 def test_sparse_measurements_are_slow_where_zeros_are_not_scaled_for(quick):
     def count(case):
-        return number(quick / "measurements", "steps_to_1e-05", case=case)
+        return (quick / "measurements").number("steps_to_1e-05", case=case)
 
     for kind in ("gaussian", "sign"):
         dense, sparse = count(f"{kind} fgd_0.8"), count(f"{kind} 0.1 fgd_0.8")
@@ -202,7 +165,7 @@ def test_sparse_measurements_are_slow_where_zeros_are_not_scaled_for(quick):
 
 def test_least_squares_is_exact_with_as_many_measurements_as_unknowns(quick):
     def error(method, share):
-        return number(quick / "covariance", "error", method=method, share=share)
+        return (quick / "covariance").number("error", method=method, share=share)
 
     assert error("least_squares", 1.091) < 1e-10
     floor = error("truncation", 0.667)
@@ -214,9 +177,9 @@ def test_least_squares_is_exact_with_as_many_measurements_as_unknowns(quick):
 
 def test_states_are_found_from_a_share_of_the_strings(quick):
     folder = quick / "tomography"
-    found = rows(folder, state="random")
-    found += rows(folder, strings="6 qubits 0.3", state="ghz")
-    found += rows(folder, strings="8 qubits 0.3", state="ghz")
+    found = folder.rows(state="random")
+    found += folder.rows(strings="6 qubits 0.3", state="ghz")
+    found += folder.rows(strings="8 qubits 0.3", state="ghz")
     assert len(found) == 12
     for row in found:
         assert float(row["fidelity"]) > (0.99 if int(row["shots"]) else 0.9999)
@@ -224,14 +187,14 @@ def test_states_are_found_from_a_share_of_the_strings(quick):
 
 def test_what_is_not_a_ghz_state_may_fit_the_same_strings(quick):
     folder = quick / "tomography"
-    for row in rows(folder, state="ghz", shots=0):
+    for row in folder.rows(state="ghz", shots=0):
         assert float(row["residual"]) < 1e-4
-    assert number(folder, "fidelity", state="ghz", strings=FEW, shots=0) < 0.1
-    assert f"ghz {FEW}" in (folder / "report.md").read_text().split("|")[0]
+    assert folder.number("fidelity", state="ghz", strings=FEW, shots=0) < 0.1
+    assert f"ghz {FEW}" in folder.report().split("|")[0]
 
 
 def test_the_trace_takes_out_what_smoothing_shrinks(quick):
-    for row in rows(quick / "tomography", shots=8192):
+    for row in (quick / "tomography").rows(shots=8192):
         assert float(row["smoothed_fidelity"]) == pytest.approx(
             float(row["fidelity"]), abs=1e-4
         )
@@ -239,7 +202,7 @@ def test_the_trace_takes_out_what_smoothing_shrinks(quick):
 
 def test_thresholding_costs_less_than_its_full_decompositions(quick):
     def value(name, case):
-        return number(quick / "scaling", name, case=case)
+        return (quick / "scaling").number(name, case=case)
 
     for size in (512, 1024):
         assert value("error", f"iht {size}") < 1e-3
@@ -373,9 +336,5 @@ def test_every_preset_is_complete_and_valid(preset):
         (("--experiment=scaling", "--iterations=0"), "flag --iterations=0"),
     ],
 )
-def test_a_mistake_is_one_line(capsys, tmp_path, arguments, line):
-    assert call(tmp_path, *arguments) == 1
-    printed = capsys.readouterr().err
-    assert line in printed
-    assert printed.count("\n") == 1
-    assert not list(tmp_path.iterdir())
+def test_a_mistake_is_one_line(complaint, arguments, line):
+    assert line in complaint(*arguments)
