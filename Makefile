@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 INSTALLED := $(VENV)/.installed
-LONG := $(addprefix tests/apps/test_,games.py margins.py matrix_sensing.py sparse_recovery.py)
+LONG := $(addprefix tests/apps/test_,critical_periods.py games.py margins.py matrix_sensing.py sparse_recovery.py)
 
 .PHONY: demo test studies lint format oldest benchmark
 

@@ -1,11 +1,14 @@
 """What the experiments on critical periods share: networks, flags, training."""
 
 import functools
+import math
+import shutil
 
 import keras
 import numpy as np
 from absl import flags
 
+from zoo.apps.critical_periods.numbers import AVERAGED, BASELINE, CONTROL, settings
 from zoo.data import (
     Blur,
     LabelPermutation,
@@ -15,16 +18,12 @@ from zoo.data import (
 )
 from zoo.metrics import predict_logits
 from zoo.models import alexnet, all_cnn, mlp, resnet
-from zoo.study import Study, distribute, evaluate, jit_compile, load_data
+from zoo.study import Section, Study, distribute, evaluate, jit_compile, load_data
 from zoo.study.branching import BranchingTraining, common_length, copy_state
 
-# Accuracies are averaged over the last epochs of a training.
-AVERAGED = 5
 # Test images: all, those of the class that is withheld, and the others.
 PARTS = ("test", "withheld", "others")
 CLEAN, CLASS = "clean", "class"
-# Clean training of `--epochs`, and of as many as a deficit's training has in all.
-BASELINE, CONTROL = "baseline", "control"
 DEFICITS = ("blur", "flip", "labels", "noise", CLASS)
 SMALL_CNN = (12, 12, 24, 24, 24, 24, 24, 24)
 MODELS = {
@@ -37,17 +36,17 @@ MODELS = {
     "small_alexnet": functools.partial(alexnet, filters=(16, 32), units=(96, 48)),
     "alexnet": alexnet,
 }
-WITH_DROPOUT = ("small_cnn", "cnn", "small_alexnet", "alexnet")
+# Those with dropout and with a pooling whose side can be chosen.
+ADJUSTABLE = ("small_cnn", "cnn", "small_alexnet", "alexnet")
 # Seconds a training image of an epoch takes on two cores, 28 x 28.
 SECONDS = {}
-WITH_POOLING = ("small_cnn", "cnn", "small_alexnet", "alexnet")
 
 
 class CriticalPeriodsStudy(Study):
     """An experiment of the report on critical periods."""
 
     name = "critical_periods"
-    objective = ("test_accuracy", "max")
+    objective = ("validation_accuracy", "max")
 
     @classmethod
     def define_flags(cls):
@@ -103,7 +102,8 @@ class CriticalPeriodsStudy(Study):
         )
 
     def prepare(self, config):
-        self.models = {}
+        # The last network, and what it is for.
+        self.compiled = (None, None)
         self.check_choices(config, "model", MODELS)
         self.check_choices(config, "deficit", DEFICITS)
         if "deficit_epochs" in vars(config):
@@ -111,8 +111,17 @@ class CriticalPeriodsStudy(Study):
             config.deficit_epochs.sort()
             if not self.lengths(config):
                 raise ValueError("--deficit_epochs must hold a number above 0")
-        if not config.learning_rate > 0:
-            raise ValueError(f"--learning_rate={config.learning_rate} must be above 0")
+        if config.search == "hyperband":
+            raise ValueError(
+                "--search=hyperband changes the epochs, which are what is compared: "
+                "use random or bayesian"
+            )
+        if not 0 < config.learning_rate < math.inf:
+            raise ValueError(
+                f"--learning_rate={config.learning_rate} must be above 0 and finite"
+            )
+        if not math.isfinite(config.weight_decay):
+            raise ValueError(f"--weight_decay={config.weight_decay} must be finite")
         if not 0 < config.decay <= 1:
             raise ValueError(f"--decay={config.decay} must be above 0 and at most 1")
         if config.epochs < AVERAGED:
@@ -120,6 +129,8 @@ class CriticalPeriodsStudy(Study):
                 f"--epochs={config.epochs} must be at least {AVERAGED}: accuracies are "
                 "averaged over the last"
             )
+        if not config.dataset or len(set(config.dataset)) < len(config.dataset):
+            raise ValueError("--dataset must hold different names, one at least")
         self.data = {name: load_data(name, config) for name in config.dataset}
         for name, data in self.data.items():
             self._check_data(name, data, config)
@@ -135,6 +146,17 @@ class CriticalPeriodsStudy(Study):
             raise ValueError(
                 f"--withheld={config.withheld} must be a class of {name}, from 0 to "
                 f"{data.num_classes - 1}"
+            )
+        if CLASS in config.deficit and config.withheld not in data.train[1]:
+            raise ValueError(
+                f"--withheld={config.withheld} must be a class of the "
+                f"{len(data.train[0])} training images of {name}, see --limit"
+            )
+        pooled = -(-side // 4)
+        if {"cnn", "small_cnn"} & set(config.model) and config.pool_size > pooled:
+            raise ValueError(
+                f"--pool_size={config.pool_size} must be at most {pooled} for the "
+                f"images of {name}, of side {side}"
             )
         if not 1 <= config.batch_size <= len(data.train[0]):
             raise ValueError(
@@ -165,7 +187,8 @@ class CriticalPeriodsStudy(Study):
 
     def space(self, hp, config):
         self.grid(hp, config)
-        hp.Float("learning_rate", 1e-3, 0.2, sampling="log")
+        rate = config.learning_rate
+        hp.Float("learning_rate", rate / 10, rate * 10, sampling="log")
 
     def paths(self, config):
         """Returns all paths of the grid, each once."""
@@ -203,7 +226,8 @@ class CriticalPeriodsStudy(Study):
         training = BranchingTraining(
             self.folder(config.logdir) / "states",
             [dataset, name, seed, config.learning_rate],
-            config.share_prefix,
+            # A search has another rate for each training.
+            config.share_prefix and config.search == "grid",
         )
         records = training.run(
             model,
@@ -218,7 +242,7 @@ class CriticalPeriodsStudy(Study):
         return {
             **evaluate(model, data, config),
             **last(records),
-            "updates": float(model.optimizer.iterations),
+            "updates": float(keras.ops.convert_to_numpy(model.optimizer.iterations)),
             **curves(records),
         }
 
@@ -229,23 +253,24 @@ class CriticalPeriodsStudy(Study):
         """
         fresh = self.build(name, self.data[dataset], config)
         key = (dataset, name, config.learning_rate)
-        if key not in self.models:
-            self.models = {key: fresh}
+        if key != self.compiled[0]:
+            self.compiled = (key, fresh)
         else:
-            copy_state(fresh, self.models[key])
-        return self.models[key]
+            copy_state(fresh, self.compiled[1])
+        return self.compiled[1]
 
     def build(self, name, data, config):
         """Builds and compiles a network."""
         options = {"normalization": config.normalization}
-        if config.dropout and name in WITH_DROPOUT:
+        if config.dropout and name in ADJUSTABLE:
             options["dropout"] = config.dropout
-        if config.pool_size and name in WITH_POOLING:
+        if config.pool_size and name in ADJUSTABLE:
             options["pool_size"] = config.pool_size
         with distribute.scope(config):
             model = MODELS[name](data.input_shape, data.num_classes, **options)
             if config.double_softmax:
-                outputs = keras.layers.Softmax(name="softmax")(model.output)
+                # By two operations: of a softmax Keras would take the inputs instead.
+                outputs = keras.ops.exp(keras.ops.log_softmax(model.output))
                 model = keras.Model(model.input, outputs, name=model.name)
         model = distribute.wrap(model, config)
         with distribute.scope(config):
@@ -255,7 +280,28 @@ class CriticalPeriodsStudy(Study):
                 metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
                 jit_compile=jit_compile(config),
             )
+            model.optimizer.build(model.trainable_variables)
         return model
+
+    def report(self, results, config):
+        sections = [Section("Setting", settings(self.data, config))]
+        if config.search != "grid":
+            # Its trials differ in the learning rate, too: they are no pairs.
+            return sections
+        if not len(results.failed()):
+            # What no training will branch from again.
+            states = self.folder(config.logdir) / "states"
+            shutil.rmtree(states, ignore_errors=True)
+        for dataset in config.dataset:
+            for model in config.model:
+                point = {"dataset": dataset, "model": model}
+                if len(results.select(**point)):
+                    sections += self.sections(results, point, config)
+        return sections
+
+    def sections(self, results, point, config):
+        """Returns the sections on one network and data set."""
+        raise NotImplementedError
 
     def phases(self, data, config):
         """Returns what a phase trains on, by its name, as arguments of `fit`."""
@@ -298,8 +344,13 @@ class CriticalPeriodsStudy(Study):
                 for part, rows in zip(
                     PARTS, (slice(None), withheld, ~withheld), strict=True
                 ):
-                    row[f"val_{part}"] = float(hits[rows].mean())
-            return row | {k: v for k, v in logs.items() if k.startswith("fisher")}
+                    row[f"{part}_accuracy"] = float(hits[rows].mean())
+            extras = ("fisher", "learning_rate")
+            return row | {
+                name: float(value)
+                for name, value in logs.items()
+                if name.startswith(extras)
+            }
 
         return record
 
@@ -308,7 +359,7 @@ def last(records):
     """Returns the accuracies on test images, averaged over the last epochs."""
     return {
         f"{part}_accuracy": float(
-            np.mean([row[f"val_{part}"] for row in records[-AVERAGED:]])
+            np.mean([row[f"{part}_accuracy"] for row in records[-AVERAGED:]])
         )
         for part in PARTS
     }

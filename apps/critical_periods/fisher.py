@@ -5,8 +5,8 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from zoo.apps.critical_periods.common import CriticalPeriodsStudy
-from zoo.apps.critical_periods.numbers import NAMES, settings
+from zoo.apps.critical_periods.common import CLASS, CriticalPeriodsStudy
+from zoo.apps.critical_periods.numbers import NAMES
 from zoo.apps.critical_periods.presets import CPU, PAPER, QUICK
 from zoo.metrics import FisherTraceCallback
 from zoo.study import Section, format_mean, new_figure, plot_band
@@ -17,7 +17,6 @@ class Fisher(CriticalPeriodsStudy):
 
     experiment = "fisher"
     title = "Critical periods: the Fisher information"
-    objective = ("fisher", "min")
     presets = {
         "quick": {
             **QUICK,
@@ -47,12 +46,21 @@ class Fisher(CriticalPeriodsStudy):
     def prepare(self, config):
         super().prepare(config)
         for name, data in self.data.items():
-            count = len(data.train[0])
+            labels = data.train[1]
+            # The smallest phase may lack a class.
+            count = np.sum(labels != config.withheld)
+            if CLASS not in config.deficit:
+                count = len(labels)
             if config.fisher_images > count:
                 raise ValueError(
                     f"--fisher_images={config.fisher_images} must be at most the "
                     f"{count} training images of {name}"
                 )
+        if config.strategy != "none":
+            raise ValueError(
+                f"--strategy={config.strategy} must be none for --experiment=fisher, "
+                "which measures on one device"
+            )
         self.callbacks = {}
 
     def grid(self, hp, config):
@@ -73,12 +81,14 @@ class Fisher(CriticalPeriodsStudy):
         phases = super().phases(data, config)
         last = max(len(path) for path in self.paths(config))
         epochs = {1, 2, *range(config.fisher_every, last + 1, config.fisher_every)}
+        epochs |= {*self.lengths(config), *map(len, self.paths(config))}
         for name, phase in phases.items():
-            if name not in self.callbacks:
-                self.callbacks[name] = FisherTraceCallback(
+            key = (data.name, name)
+            if key not in self.callbacks:
+                self.callbacks[key] = FisherTraceCallback(
                     self._images(phase, config), epochs
                 )
-            phase["callbacks"] = [*phase.get("callbacks", []), self.callbacks[name]]
+            phase["callbacks"] = [*phase.get("callbacks", []), self.callbacks[key]]
         return phases
 
     def run(self, hp, config, logdir):
@@ -95,16 +105,7 @@ class Fisher(CriticalPeriodsStudy):
             images, _ = phase["map_fn"](images, labels, (config.seed, 0))
         return np.asarray(images)
 
-    def report(self, results, config):
-        sections = [Section("Setting", settings(self.data, config))]
-        for dataset in config.dataset:
-            for model in config.model:
-                point = {"dataset": dataset, "model": model}
-                if len(results.select(**point)):
-                    sections += self._sections(results, point, config)
-        return sections
-
-    def _sections(self, results, point, config):
+    def sections(self, results, point, config):
         title = f"{point['model']}, {point['dataset']}"
         name = f"{point['dataset']}_{point['model']}"
         rows = []

@@ -4,9 +4,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import stats
 
-from zoo.apps.critical_periods.common import AVERAGED, BASELINE, CONTROL
 from zoo.study import deviation
 
+# Accuracies are averaged over the last epochs of a training.
+AVERAGED = 5
+# Clean training of `--epochs`, and of as many as a deficit's training has in all.
+BASELINE, CONTROL = "baseline", "control"
 NAMES = {
     BASELINE: "no deficit",
     CONTROL: "as many epochs, all clean",
@@ -66,34 +69,32 @@ def direction(values):
 
 
 def settings(data, config):
-    """Says in sentences what was trained on what."""
+    """Says in sentences what was trained on what, and how to read differences."""
     rate = f"learning rate {config.learning_rate:g}"
     rate += f" x {config.decay:g} each epoch" if config.decay < 1 else ", fixed"
-    extras = [
-        text
-        for text, on in (
-            (f"weight decay {config.weight_decay:g}", config.weight_decay),
-            ("batch normalisation", config.normalization == "batch"),
-            (f"dropout {config.dropout:g}", config.dropout),
-            ("the softmax taken twice", config.double_softmax),
-        )
-        if on
+    details = [
+        f"{OPTIMIZER_NAMES[config.optimizer]}, {rate}",
+        f"batches of {config.batch_size}",
+        f"weight decay {config.weight_decay:g}",
+        f"normalisation: {config.normalization}",
     ]
+    details += [f"dropout {config.dropout:g}"] if config.dropout else []
+    details += [f"pooling of {config.pool_size}"] if config.pool_size else []
+    details += ["the softmax taken twice"] if config.double_softmax else []
+    details += [f"blur to {config.blur_size}"] if "blur" in config.deficit else []
     sources = "; ".join(
         f"{one.name}, {one.source}: {len(one.train[0])} images of "
         f"{'x'.join(map(str, one.input_shape))} to train on"
         for one in data.values()
     )
     return (
-        f"{sources}. {OPTIMIZER_NAMES[config.optimizer]}, {rate}, batches of "
-        f"{config.batch_size}{', ' if extras else ''}{', '.join(extras)}. After the "
-        f"deficit all trainings go on for {config.epochs} clean epochs, with the "
-        "optimizer as it is. "
-        f"Accuracies are those on test images, averaged over the last {AVERAGED} "
-        f"epochs of a run, of {config.runs} seeds; ± is their deviation, and in "
-        "brackets stands the standard error of a mean difference between trainings of "
-        "the same seed. A difference counts as shown where a t-test of the seeds "
-        "rejects none at 5 %."
+        f"{sources}. {', '.join(details)}. After the deficit all trainings go on for "
+        f"{config.epochs} clean epochs, with the optimizer as it is. Accuracies are "
+        f"those on test images, averaged over the last {AVERAGED} epochs of a run, of "
+        f"{config.runs} seeds; ± is their deviation, and in brackets stands the "
+        "standard error of a mean difference between trainings of the same seed. A "
+        "difference counts as shown where Student's t-test over seeds rejects a mean "
+        "of 0 at 5 %, with no correction for the number of comparisons."
     )
 
 

@@ -3,18 +3,14 @@
 import numpy as np
 import pandas as pd
 
-from zoo.apps.critical_periods.common import (
-    CLEAN,
-    CONTROL,
-    CriticalPeriodsStudy,
-)
+from zoo.apps.critical_periods.common import CLEAN, CriticalPeriodsStudy
 from zoo.apps.critical_periods.numbers import (
+    CONTROL,
     NAMES,
     by_seed,
     curves_figure,
     direction,
     paired,
-    settings,
     with_error,
 )
 from zoo.apps.critical_periods.presets import CPU, PAPER, QUICK
@@ -75,20 +71,11 @@ class Window(CriticalPeriodsStudy):
             for onset in config.onset
         ]
 
-    def report(self, results, config):
-        sections = [Section("Setting", settings(self.data, config))]
-        for dataset in config.dataset:
-            for model in config.model:
-                point = {"dataset": dataset, "model": model}
-                if len(results.select(**point)):
-                    sections.append(self._section(results, point, config))
-        return sections
-
-    def _section(self, results, point, config):
+    def sections(self, results, point, config):
         title = f"{point['model']}, {point['dataset']}"
         rows, sentences, curves = [], [], {}
         for arm in self.arms(config):
-            found = []
+            found, losses = [], []
             for onset in config.onset:
                 place = {**point, "onset": onset}
                 values = by_seed(results, "test_accuracy", **place, arm=arm)
@@ -105,9 +92,22 @@ class Window(CriticalPeriodsStudy):
                 if arm != CONTROL:
                     loss = paired(values, control)
                     rows[-1]["less as many clean epochs"] = with_error(loss)
-                    sentences.append(
-                        f"from epoch {onset}: {direction(loss)}, {with_error(loss)}"
+                    losses.append(
+                        {
+                            seed: values[seed] - control[seed]
+                            for seed in values.keys() & control.keys()
+                        }
                     )
+                    sentences.append(
+                        f"{NAMES[arm]} from epoch {onset} {with_error(loss)}, "
+                        f"{direction(loss)}"
+                    )
+            if len(losses) > 1:
+                change = paired(losses[-1], losses[0])
+                sentences.append(
+                    f"the last window less the first {with_error(change)}, "
+                    f"{direction(change)}"
+                )
             if found:
                 curves[NAMES[arm]] = tuple(zip(*found, strict=True))
         text = (
@@ -115,12 +115,20 @@ class Window(CriticalPeriodsStudy):
             "ones, less clean training of as many epochs, in points: "
             f"{'; '.join(sentences)}. Achille et al. find that early windows cost most."
         )
+        if config.decay < 1:
+            text += " The learning rate falls, so that late windows move weights less."
         figure = curves_figure(
             f"{title}: a deficit of {config.window_epochs} epochs",
             "onset, clean epochs before the deficit",
             curves,
         )
         table = pd.DataFrame(rows).fillna("-")
-        return Section(
-            title, text, table, figure, f"window_{point['dataset']}_{point['model']}"
-        )
+        return [
+            Section(
+                title,
+                text,
+                table,
+                figure,
+                f"window_{point['dataset']}_{point['model']}",
+            )
+        ]

@@ -1,5 +1,6 @@
 """Critical periods: what is trained when, what the runs show, users' mistakes."""
 
+import dataclasses
 import types
 
 import keras
@@ -7,6 +8,7 @@ import keras_tuner
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from zoo.apps.critical_periods import (
     EXPERIMENTS,
@@ -19,6 +21,7 @@ from zoo.apps.critical_periods import (
     deficits,
     numbers,
 )
+from zoo.study import branching
 from zoo.study.runner import grid_points, search_space
 
 # A network and data that are trained in a second.
@@ -77,8 +80,11 @@ def test_quick_shows_what_seeds_separate_and_no_more(quick):
         }
         for other in ("baseline", "control"):
             difference = 100 * (accuracy["blur"] - accuracy[other])
-            said = f"{numbers.with_error(difference)}, {numbers.direction(difference)}"
-            assert said in text
+            test = stats.ttest_1samp(difference, 0.0)
+            word = "higher" if test.statistic > 0 else "lower"
+            word = word if test.pvalue < 0.05 else "not shown to differ"
+            mean, error = difference.mean(), stats.sem(difference)
+            assert f"{mean:+.2f} ({error:.2f}), {word}" in text
         # Trained to the end, so that the deficit is what differs.
         assert (
             min(float(row["train_accuracy"]) for row in blur.rows(model=model)) > 0.99
@@ -108,30 +114,84 @@ def test_layers_of_the_trace_sum_to_it(quick):
 def test_curves_begin_where_training_did(quick):
     curves = (quick / "blur").curves(model="small_cnn", arm="blur", seed=0)
     assert len(curves["loss_curve"]) == 12 + 12
-    last = curves["val_test_curve"][-common.AVERAGED :]
+    last = curves["test_accuracy_curve"][-numbers.AVERAGED :]
     expected = (quick / "blur").number(
         "test_accuracy", model="small_cnn", arm="blur", seed=0
     )
     assert np.mean(last) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("experiment", ["blur", "plasticity"])
+@pytest.mark.parametrize(
+    ("experiment", "flags", "epochs"),
+    [
+        # Shared: 5 + 2 clean, 2 with the deficit, 5 after each n.
+        ("blur", ["--deficit_epochs=1,2"], (7 + 2 + 2 * 5, 5 + 2 * (6 + 7))),
+        ("plasticity", ["--deficit_epochs=1,2"], (7 + 2 + 2 * 5, 5 + 2 * (6 + 7))),
+        # Both windows have 2 epochs; the second begins after 1 clean one.
+        ("window", ["--onset=0,1", "--window_epochs=2"], (8 + 7 + 7, 2 * (7 + 8))),
+    ],
+)
 def test_sharing_changes_no_number_and_spares_epochs(
-    call, results, tmp_path, experiment
+    call, results, monkeypatch, tmp_path, experiment, flags, epochs
 ):
-    flags = (f"--experiment={experiment}", *TINY, "--deficit_epochs=1,2")
-    for share in ("true", "false"):
+    flags = (f"--experiment={experiment}", *TINY, *flags)
+    trained = []
+
+    def counting(*args, first_epoch, epochs, **kwargs):
+        trained.append(epochs - first_epoch)
+        return fit(*args, first_epoch=first_epoch, epochs=epochs, **kwargs)
+
+    fit = branching.fit
+    monkeypatch.setattr(branching, "fit", counting)
+    for share, expected in zip(("true", "false"), epochs, strict=True):
+        trained.clear()
         assert call(tmp_path / share, *flags, f"--share_prefix={share}") == 0
+        assert sum(trained) == expected
     shared, plain = (
         results(tmp_path / share / "critical_periods" / experiment)
         for share in ("true", "false")
     )
-    assert len(shared.rows()) == 5
+    assert len(shared.rows()) in (4, 5)
     for row in shared.rows():
         (other,) = plain.rows(run=row["run"])
         for name in row:
             assert name == "seconds" or row[name] == other[name], name
-    assert not (plain / "states").exists()
+    # What no training will branch from again.
+    assert not (shared / "states").exists()
+
+
+def test_a_comparison_and_windows_are_told(call, results, tmp_path):
+    flags = (*TINY, "--deficit_epochs=1,2", "--experiment=compare")
+    assert call(tmp_path, *flags) == 0
+    folder = results(tmp_path / "critical_periods/compare")
+    text = folder.report(["compare_digits_small_fc"])
+    assert "over the 3 values of n: Pearson's r" in text
+    assert "1 seeds are too few for an interval" in text
+    flags = (*TINY, "--onset=0,1", "--window_epochs=1", "--experiment=window")
+    assert call(tmp_path, *flags, "--deficit=blur,flip") == 0
+    folder = results(tmp_path / "critical_periods/window")
+    text = folder.report(["window_digits_small_fc"])
+    for words in ("images upside down from epoch 1", "last window less the first"):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    "flags", [["--strategy=mirrored"], ["--policy=mixed_float16", "--double_softmax"]]
+)
+def test_replicas_and_half_precision(call, tmp_path, flags):
+    small = (*TINY, "--deficit_epochs=1", "--experiment=blur")
+    assert call(tmp_path, *small, *flags) == 0
+    keras.config.set_dtype_policy("float32")
+
+
+def test_a_search_compares_no_trials(call, results, tmp_path):
+    small = (*TINY, "--deficit_epochs=1", "--experiment=blur")
+    assert call(tmp_path, *small, "--search=random", "--trials=2") == 0
+    folder = results(tmp_path / "critical_periods/blur")
+    assert len({row["learning_rate"] for row in folder.rows()}) == 2
+    assert "## Best trials" in folder.report()
+    assert "findings" not in folder.report()
+    assert not (folder / "states").exists()
 
 
 def test_a_grid_trains_each_beginning_once(prepared):
@@ -186,11 +246,17 @@ def test_networks_and_their_switches(prepared):
             BlurDeficit, dropout=0.5, pool_size=2, double_softmax=True
         )
         model = study.build(name, study.data["digits"], config)
-        kinds = [type(layer).__name__ for layer in model.layers]
         rates = [layer.rate for layer in model.layers if hasattr(layer, "rate")]
-        assert kinds[-1] == "Softmax"
-        assert (0.5 in rates) == (name in common.WITH_DROPOUT)
+        # Of certain answers, right and wrong: what a second softmax allows.
+        weights = model.get_weights()
+        model.set_weights([*weights[:-2], 1e4 * weights[-2], weights[-1]])
+        images, labels = (part[:64] for part in study.data["digits"].train)
+        loss = model.evaluate(images, labels, verbose=0, return_dict=True)["loss"]
+        assert np.log(np.e + 9) - 1 < loss < np.log(np.e + 9) + 1e-5
+        assert (0.5 in rates) == (name in common.ADJUSTABLE)
         assert model.output_shape == (None, 10)
+        sizes = [layer.pool_size for layer in model.layers if "pool" in layer.name]
+        assert set(sizes) == ({(2, 2)} if name in common.ADJUSTABLE else set())
     config.normalization, config.optimizer = "none", "adam"
     model = study.build("small_cnn", study.data["digits"], config)
     assert "BatchNormalization" not in [type(one).__name__ for one in model.layers]
@@ -214,7 +280,7 @@ def test_runs_share_a_compiled_model_but_no_weights(prepared, tmp_path):
         return study.run(hp, config, str(tmp_path / "logs"))
 
     first, other, again = run(0), run(1), run(0)
-    assert len(study.models) == 1
+    assert study.compiled[0] == ("digits", "small_fc", 0.05)
     assert first["train_loss"] == again["train_loss"] != other["train_loss"]
 
 
@@ -228,6 +294,7 @@ def test_the_paper_presets_are_the_reports():
     assert paper["deficit_epochs"] == [0, 20, 40, 60, 80, 100]
     assert (paper["limit"], paper["epochs"], paper["runs"]) == (10000, 100, 3)
     assert (paper["optimizer"], paper["withheld"]) == ("adam", 9)
+    assert paper["pool_size"] == 0
 
 
 def test_differences_are_shown_at_five_percent():
@@ -251,6 +318,9 @@ class Made:
         for key, value in values.items():
             rows = rows[rows[key] == value]
         return rows
+
+    def failed(self):
+        return []
 
 
 def made(prepared, drops):
@@ -288,7 +358,8 @@ def test_a_made_drop_is_found_and_correlates(prepared):
 
 def test_no_made_drop_is_found_where_there_is_none(prepared):
     study, runs, config = made(prepared, {})
-    arms = deficits._Arms(study, runs, "digits", "small_alexnet", config)
+    point = {"dataset": "digits", "model": "small_alexnet"}
+    arms = deficits._Arms(study, runs, point, config)
     assert abs(arms.drop("blur", 8).mean()) < 0.02
     text = "\n".join(section.text for section in study.report(runs, config))
     assert text.count("not shown to differ") == 4
@@ -305,6 +376,10 @@ def test_a_trace_is_measured_on_what_a_phase_shows(prepared):
     assert blurred.std() < clean.std() and blurred.shape == clean.shape
     again = study.phases(data, config)
     assert again["blur"]["callbacks"][-1] is phases["blur"]["callbacks"][-1]
+    images = 1 - data.train[0]
+    other = dataclasses.replace(data, name="other", train=(images, data.train[1]))
+    of_other = study.phases(other, config)["clean"]["callbacks"][-1].images
+    np.testing.assert_array_equal(of_other, images[:64])
 
 
 @pytest.mark.parametrize(
@@ -318,6 +393,11 @@ def test_a_trace_is_measured_on_what_a_phase_shows(prepared):
         (["--blur_size=9"], "--blur_size=9 must be at most the images' side, 8"),
         (["--withheld=10"], "--withheld=10 must be a class of digits, from 0 to 9"),
         (["--learning_rate=0"], "--learning_rate=0.0 must be above 0"),
+        (["--learning_rate=inf"], "--learning_rate=inf must be above 0 and finite"),
+        (["--weight_decay=inf"], "--weight_decay=inf must be finite"),
+        (["--dataset="], "--dataset must hold different names"),
+        (["--pool_size=5"], "--pool_size=5 must be at most 2 for the images of digits"),
+        (["--search=hyperband"], "--search=hyperband changes the epochs"),
         (["--decay=1.5"], "--decay=1.5 must be above 0 and at most 1"),
         (["--epochs=4"], "--epochs=4 must be at least 5"),
         (["--batch_size=641"], "at most the 640 training images of digits"),
@@ -333,7 +413,12 @@ def test_mistakes_of_one_experiment(complaint):
     line = complaint("--experiment=compare", "--deficit=blur")
     assert "must name two deficits" in line
     line = complaint("--experiment=compare", "--deficit_epochs=0,4")
-    assert "must hold three numbers" in line
+    assert "must hold two numbers above 0" in line
+    few = ("--limit=5", "--batch_size=5")
+    line = complaint("--experiment=plasticity", *few)
+    assert "--withheld=9 must be a class of the 5 training images" in line
+    line = complaint("--experiment=fisher", "--strategy=mirrored")
+    assert "--strategy=mirrored must be none" in line
     line = complaint("--experiment=fisher", "--fisher_images=641")
     assert "--fisher_images=641 must be at most the 640" in line
 

@@ -1,6 +1,7 @@
 """The all convolutional network."""
 
 import functools
+import numbers
 
 import keras
 
@@ -35,6 +36,9 @@ def all_cnn(
         input_dropout: float, the rate of dropout on the input. Defaults to `0.0`.
         dropout: float, the rate of dropout after each convolution of stride 2.
             Defaults to `0.0`.
+        pool_size: integer, the side of average pooling before a dense layer that gives
+            the logits, in place of the last convolution and global pooling, which
+            `None` keeps. Defaults to `None`.
         normalization: `None`, `"none"`, `"batch"` or `"ghost"`, see
             `zoo.models.normalization_layer`. Defaults to `"batch"`.
         virtual_batch_size: integer, the samples in one ghost batch. Defaults to
@@ -77,6 +81,12 @@ def all_cnn(
         x = keras.layers.Conv2D(num_classes, 1, dtype="float32", name="conv9")(x)
         x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="logits")(x)
     else:
+        side = min(x.shape[1:3])
+        if not isinstance(pool_size, numbers.Integral) or not 1 <= pool_size <= side:
+            raise ValueError(
+                f"`pool_size` must be None or an integer from 1 to {side}. "
+                f"Received: pool_size={pool_size!r}"
+            )
         x = keras.layers.AveragePooling2D(pool_size, name="pool")(x)
         x = logits(keras.layers.Flatten(name="flatten")(x), num_classes)
     return keras.Model(inputs, x, name="all_cnn")

@@ -29,8 +29,6 @@ def copy_state(source, target):
     The target keeps its compiled step, which takes longer to make than a short
     training.
     """
-    for model in (source, target):
-        model.optimizer.build(model.trainable_variables)
     pairs = zip(_variables(source), _variables(target), strict=True)
     for variable, own in pairs:
         own.assign(variable)
@@ -69,7 +67,8 @@ class BranchingTraining:
         """Trains to the end of a path.
 
         Args:
-            model: compiled `keras.Model`, untrained; it is trained in place.
+            model: compiled `keras.Model`, untrained, whose optimizer is built; it is
+                trained in place.
             path: tuple of str, a phase's name for each epoch.
             others: list of paths that other trainings of these settings take.
             phases: dict of a phase's name to keyword arguments of `zoo.study.fit`:
@@ -86,31 +85,40 @@ class BranchingTraining:
         Raises:
             FloatingPointError: the loss is not finite.
         """
-        model.optimizer.build(model.trainable_variables)
         stops = {len(path)}
         if self.share:
             stops |= {common_length(path, other) for other in others} - {0}
         records = self._load(model, path)
-        tensorboard.write_epochs(logdir, records)
+        if records:
+            tensorboard.write_epochs(logdir, records)
         ends = {*stops, *_changes(path)}
         for end in sorted(end for end in ends if end > len(records)):
             phase = dict(phases[path[len(records)]])
             callbacks = phase.pop("callbacks", [])
-            fit(
-                model,
-                **phase,
-                config=config,
-                seed=seed,
-                logdir=logdir,
-                first_epoch=len(records),
-                epochs=end,
-                callbacks=[*callbacks, _Keep(self, path, records, record)],
-            )
+            try:
+                fit(
+                    model,
+                    **phase,
+                    config=config,
+                    seed=seed,
+                    logdir=logdir,
+                    first_epoch=len(records),
+                    epochs=end,
+                    callbacks=[*callbacks, _Keep(self, path, records, record)],
+                )
+            except FloatingPointError:
+                self.forget(path)
+                raise
             if end in stops and (end < len(path) or self._is_wanted(path, others)):
                 self.write(model, path[:end], records)
-        for partial in self.folder.glob(f"{self._stem(path)}.*.partway.npz"):
-            partial.unlink(missing_ok=True)
+        self.forget(path)
         return records
+
+    def forget(self, path, but=None):
+        """Removes what was kept of a training under way, but for that of one epoch."""
+        for file in self.folder.glob(f"{self._stem(path)}.*.partway.npz"):
+            if but is None or file != self._file(path[:but], path):
+                file.unlink(missing_ok=True)
 
     def _is_wanted(self, path, others):
         """Whether another path goes on from the end of this one."""
@@ -173,11 +181,7 @@ class _Keep(keras.callbacks.Callback):
             self.training.write(
                 self.model, self.path[:done], self.records, partway_of=self.path
             )
-            for other in self.training.folder.glob(
-                f"{self.training._stem(self.path)}.*.partway.npz"
-            ):
-                if f".{done}.partway" not in other.name:
-                    other.unlink(missing_ok=True)
+            self.training.forget(self.path, but=done)
 
 
 def _variables(model):

@@ -160,7 +160,10 @@ class StudyTuner(base_tuner.BaseTuner):
 
     def run_trial(self, trial, **_):
         objective = self.study.objective[0]
-        run = self.folder / run_name(trial.hyperparameters.values)
+        values, space = trial.hyperparameters.values, trial.hyperparameters.space
+        # In the order of the space: Keras Tuner appends what a condition adds.
+        ordered = {one.name: values[one.name] for one in space if one.name in values}
+        run = self.folder / run_name(ordered | values)
         try:
             result = read_result(run)
             if result is None:

@@ -6,6 +6,7 @@ import types
 import keras
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing import event_accumulator
 
 from zoo.study import branching
 from zoo.study.branching import BranchingTraining, common_length, copy_state
@@ -54,6 +55,7 @@ def build():
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
         )
+        model.optimizer.build(model.trainable_variables)
         return model
 
     return build
@@ -170,10 +172,36 @@ def test_a_copied_state_trains_as_its_source(train, build):
     )
 
 
-def test_a_loss_that_is_not_finite_ends_the_training(train, phases):
+def test_a_loss_that_is_not_finite_ends_the_training(
+    train, phases, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(branching, "SAVE_EVERY", 0.0)
     phases[BLUR]["map_fn"] = lambda images, labels, seed: (images * np.inf, labels)
     with pytest.raises(FloatingPointError, match="in epoch 2"):
         train((CLEAN, BLUR), share=False)
+    assert not list(tmp_path.glob("states/*"))
+
+
+def test_half_precision_shares_too(train, build):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        used = build()
+        assert type(used.optimizer).__name__ == "LossScaleOptimizer"
+        train(PATHS[1], model=used)
+        copy_state(build(), used)
+        shared = train(PATHS[2], model=used)
+        equal(shared, train(PATHS[2], share=False, folder="none"))
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_epochs_that_are_not_trained_again_are_in_tensorboard(train, tmp_path):
+    train(PATHS[0])
+    _, _, trained = train(PATHS[3])
+    assert trained == [4, 5]
+    events = event_accumulator.EventAccumulator(str(tmp_path / "logs1/train"))
+    steps = [one.step for one in events.Reload().Tensors("epoch_loss")]
+    assert steps == [0, 1, 2, 3, 4]
 
 
 def test_common_beginnings():

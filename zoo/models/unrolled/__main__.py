@@ -29,16 +29,26 @@ def main():
     recipe, folder = recipes[arguments.name], pathlib.Path(arguments.folder)
     problem, y, x = fixture(arguments.weights)
     network = recipe.build(problem.matrix)
+    validation = (y.astype("float32"), x)
+    # The tied network's own training, where that is there.
+    tied = folder / arguments.name.removesuffix("_untied")
     train(
-        network,
-        problem,
-        recipe.stages,
-        validation=(y.astype("float32"), x),
-        folder=folder / arguments.name,
-        verbose=1,
+        network, problem, recipe.stages, validation=validation, folder=tied, verbose=1
     )
+    if recipe.untied:
+        network = network.untie()
+        train(
+            network,
+            problem,
+            recipe.untied,
+            validation=validation,
+            folder=folder / arguments.name,
+            verbose=1,
+        )
     path = folder / f"{arguments.name}.npz"
     learned = [ops.convert_to_numpy(weight) for weight in network.trainable_weights]
+    # Half precision moves no error of theirs by 0.001 dB.
+    learned = [one.astype("float16") if one.ndim > 1 else one for one in learned]
     np.savez_compressed(path, *learned)
     print(path)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from zoo.data import bernoulli_gaussian_fixture
 from zoo.layers import BernoulliGaussianShrinkage
 from zoo.losses.checks import check_choice
 from zoo.models.unrolled.builders import lamp, lista, lvamp
@@ -25,15 +26,25 @@ class Recipe:
     Attributes:
         build: function from the matrix to an untrained network.
         stages: list of `Stage`.
+        untied: list of `Stage` that follow once no layers share matrices, or none if
+            they stay shared.
     """
 
     build: Callable
     stages: list
+    untied: list = dataclasses.field(default_factory=list)
 
 
 def _alista(depth, matrix):
     regularization = 0.2 * np.linalg.norm(matrix, 2) ** 2
     return lista(matrix, depth, regularization, "analytic", select_support=True)
+
+
+def _lista(depth, matrix):
+    regularization = 0.15 * np.linalg.norm(matrix, 2) ** 2
+    # Shrinkage is what such a step makes up for.
+    start = 1.5 * np.linalg.pinv(matrix)
+    return lista(matrix, depth, regularization, start=start)
 
 
 def _lamp(depth, shrinkage, matrix):
@@ -79,9 +90,6 @@ RECIPES = {
 
 def fixture(weights):
     """Returns the problem that weights are for, its measurements and its signals."""
-    # Data import TensorFlow, which networks do not need.
-    from zoo.data import bernoulli_gaussian_fixture
-
     return bernoulli_gaussian_fixture(CONDITIONS[weights])
 
 
@@ -119,6 +127,8 @@ def pretrained(name, weights=PUBLIC):
     recipes = RECIPES[check_choice("weights", weights, tuple(RECIPES))]
     recipe = recipes[check_choice("name", name, tuple(recipes))]
     network = recipe.build(fixture(weights)[0].matrix)
+    if recipe.untied:
+        network = network.untie()
     with np.load(FOLDER / weights / f"{name}.npz") as file:
         for weight, key in zip(network.trainable_weights, file.files, strict=True):
             weight.assign(file[key])
