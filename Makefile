@@ -38,6 +38,9 @@ benchmark: $(INSTALLED)
 	$(VENV)/bin/python benchmarks/games.py
 	$(VENV)/bin/python benchmarks/matrix_sensing.py
 	$(VENV)/bin/python benchmarks/sharpness.py
+	$(VENV)/bin/python benchmarks/sparse_recovery.py
+	$(VENV)/bin/python benchmarks/deficits.py
+	$(VENV)/bin/python benchmarks/fisher.py
 
 $(INSTALLED): setup.py
 	$(PYTHON) -m venv $(VENV)

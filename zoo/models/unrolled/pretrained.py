@@ -60,10 +60,16 @@ _BERNOULLI = BernoulliGaussianShrinkage
 _LVAMP = [Stage(150, learning_rate=0.3, batch_size=250)]
 # More layers are slower to agree on the noise.
 _DEEP_LVAMP = [Stage(250, learning_rate=0.3, batch_size=250)]
-_LAMP = [
-    Stage(2500),
-    Stage(1500, supervise="last", learning_rate=4e-3, batch_size=1000),
+_LISTA = [
+    Stage(4000),
+    Stage(2500, supervise="last", learning_rate=4e-3),
+    Stage(2500, supervise="last", learning_rate=4e-3, batch_size=1000),
 ]
+_LAMP = [
+    Stage(3000),
+    Stage(3500, supervise="last", learning_rate=5e-3, batch_size=1000),
+]
+_UNTIED = [Stage(900, supervise="last", learning_rate=4e-3)]
 _SHORT = [Stage(400), Stage(300, supervise="last", learning_rate=4e-3)]
 _ALISTA = [
     Stage(200, learning_rate=0.1, batch_size=250),
@@ -73,9 +79,13 @@ RECIPES = {
     PUBLIC: {
         "alista_6": Recipe(functools.partial(_alista, 6), _ALISTA),
         "alista_12": Recipe(functools.partial(_alista, 12), _ALISTA),
+        "lista_6": Recipe(functools.partial(_lista, 6), _LISTA),
         "lamp_l1_8": Recipe(functools.partial(_lamp, 8, None), _SHORT),
         "lamp_l1_10": Recipe(functools.partial(_lamp, 10, None), _SHORT),
         "lamp_bg_6": Recipe(functools.partial(_lamp, 6, _BERNOULLI), _LAMP),
+        "lamp_bg_6_untied": Recipe(
+            functools.partial(_lamp, 6, _BERNOULLI), _LAMP, _UNTIED
+        ),
         "lamp_bg_8": Recipe(functools.partial(_lamp, 8, _BERNOULLI), _SHORT),
         "lvamp_bg_8": Recipe(functools.partial(_lvamp, 8), _LVAMP),
     },
@@ -101,8 +111,8 @@ def pretrained(name, weights=PUBLIC):
     matrix. `zoo/models/unrolled/weights/README.md` says how good each is.
 
     With `weights="bernoulli_gaussian_250x500"`, of a matrix of independent entries:
-    `alista_6`, `alista_12`, `lamp_l1_8`, `lamp_l1_10`, `lamp_bg_6`, `lamp_bg_8` and
-    `lvamp_bg_8`. With `_kappa15` added, of condition 15: `lvamp_bg_12`.
+    `lista_6`, `alista_6`, `alista_12`, `lamp_l1_8`, `lamp_l1_10`, `lamp_bg_6`,
+    `lamp_bg_6_untied`, `lamp_bg_8` and `lvamp_bg_8`. With `_kappa15` added, of condition 15: `lvamp_bg_12`.
     With `_kappa100`: `lvamp_bg_15`.
 
     Args:
