@@ -156,7 +156,7 @@ class Compare(DeficitStudy):
             "deficit": ["blur", "class"],
             "model": ["small_alexnet"],
             "deficit_epochs": [0, 4, 8],
-            "runs": 2,
+            "runs": 1,
         },
         "cpu": {
             **Plasticity.presets["cpu"],
