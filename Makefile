@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 INSTALLED := $(VENV)/.installed
-LONG := $(addprefix tests/apps/test_,critical_periods.py games.py margins.py matrix_sensing.py sparse_recovery.py)
+LONG := tests/test_readme.py $(addprefix tests/apps/test_,critical_periods.py games.py \
+	large_batch_minima.py margins.py matrix_sensing.py sparse_recovery.py)
 
 .PHONY: demo test studies lint format oldest benchmark
 

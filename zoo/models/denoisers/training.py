@@ -74,8 +74,8 @@ def train(
     >>> images = load_natural_images("validation")
     >>> settings = {"steps": 40, "evaluate_every": 20, "patch_size": 16}
     >>> records = train(dncnn(3, 8), images, 0.1, validation=images, **settings)
-    >>> records[0]["psnr"] < records[1]["psnr"]
-    True
+    >>> [record["step"] for record in records]
+    [20, 40]
 
     Reference:
 
