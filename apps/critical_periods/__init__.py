@@ -21,7 +21,7 @@ Five experiments, all of them or those of `--experiment`:
 
     python -m zoo.apps.critical_periods                # quick: digits
     python -m zoo.apps.critical_periods --experiment=blur --preset=cpu \
-        --data_dir=/usr/share/datasets                 # Fashion-MNIST, under an hour
+        --data_dir=/usr/share/datasets                 # Fashion-MNIST, over an hour
     python -m zoo.apps.critical_periods --deficit=flip,labels --experiment=blur
     python -m zoo.apps.critical_periods --preset=paper # the report's: a GPU
 """
