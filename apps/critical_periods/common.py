@@ -174,7 +174,7 @@ class CriticalPeriodsStudy(Study):
 
     def path(self, values, config):
         """Returns the phase of each epoch at a point of the grid."""
-        phase = {CONTROL: CLEAN, BASELINE: CLEAN}.get(values["arm"], values["arm"])
+        phase = phase_of(values["arm"])
         return (phase,) * values.get("n", 0) + (CLEAN,) * config.epochs
 
     def grid(self, hp, config):
@@ -352,6 +352,11 @@ class CriticalPeriodsStudy(Study):
             }
 
         return record
+
+
+def phase_of(arm):
+    """Returns what a training has in the epochs of the deficit."""
+    return CLEAN if arm in (BASELINE, CONTROL) else arm
 
 
 def last(records):

@@ -14,6 +14,7 @@ from zoo.apps.critical_periods.numbers import (
     by_seed,
     curves_figure,
     direction,
+    labels,
     paired,
     standard_error,
     with_error,
@@ -198,8 +199,7 @@ class _Arms:
 
     def __init__(self, study, results, point, config):
         self.results, self.point = results, point
-        self.model, dataset = point["model"], point["dataset"]
-        self.title, self.name = f"{self.model}, {dataset}", f"{dataset}_{self.model}"
+        self.title, self.name = labels(point)
         self.names, self.ns = study.arms(config), study.lengths(config)
         self.baseline = self.of(BASELINE, 0)
 
@@ -257,7 +257,7 @@ def _findings(arms, config):
         f"Without a deficit the network ends at {train:.1f} % of the training images"
         + ("." if train >= CONVERGED else ", so that further epochs may help it.")
     ]
-    n, kind = arms.ns[-1], re.sub("^small_|[0-9]+$", "", arms.model)
+    n, kind = arms.ns[-1], re.sub("^small_|[0-9]+$", "", arms.point["model"])
     for arm in config.deficit:
         drop, beyond = arms.drop(arm, n), arms.beyond(arm, n)
         sentences.append(

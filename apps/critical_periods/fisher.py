@@ -6,7 +6,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from zoo.apps.critical_periods.common import CLASS, CriticalPeriodsStudy
-from zoo.apps.critical_periods.numbers import NAMES
+from zoo.apps.critical_periods.numbers import BASELINE, NAMES, labels
 from zoo.apps.critical_periods.presets import CPU, PAPER, QUICK
 from zoo.metrics import FisherTraceCallback
 from zoo.study import Section, format_mean, new_figure, plot_band
@@ -71,11 +71,8 @@ class Fisher(CriticalPeriodsStudy):
         self.seeds(hp, config)
 
     def points(self, config):
-        return [
-            {"arm": arm, "n": n}
-            for arm in self.arms(config)
-            for n in self.lengths(config)
-        ]
+        points = super().points(config)
+        return [point for point in points if point["arm"] != BASELINE]
 
     def phases(self, data, config):
         phases = super().phases(data, config)
@@ -106,8 +103,7 @@ class Fisher(CriticalPeriodsStudy):
         return np.asarray(images)
 
     def sections(self, results, point, config):
-        title = f"{point['model']}, {point['dataset']}"
-        name = f"{point['dataset']}_{point['model']}"
+        title, name = labels(point)
         rows = []
         figure, ax = new_figure(
             f"{title}: trace of the Fisher information", "epoch", "trace", yscale="log"

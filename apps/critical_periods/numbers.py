@@ -33,9 +33,20 @@ def by_seed(results, name, **point):
     }
 
 
+def differences(first, second):
+    """Returns `first - second` by seed, of the seeds that both have."""
+    return {seed: first[seed] - second[seed] for seed in first if seed in second}
+
+
 def paired(first, second):
-    """Returns the differences `first - second` of the seeds that both have."""
-    return np.array([first[seed] - second[seed] for seed in first if seed in second])
+    """Returns the differences `first - second` as an array."""
+    return np.array(list(differences(first, second).values()))
+
+
+def labels(point):
+    """Returns a network on its data, as a title and as a part of a file's name."""
+    model, dataset = point["model"], point["dataset"]
+    return f"{model}, {dataset}", f"{dataset}_{model}"
 
 
 def standard_error(values):
@@ -98,14 +109,13 @@ def settings(data, config):
     )
 
 
-def curves_figure(title, xlabel, curves, marks=()):
+def curves_figure(title, xlabel, curves):
     """Draws accuracies twice: close up, and on the whole scale.
 
     Args:
         title, xlabel: str.
         curves: dict of a label to a pair: list of x, and list of arrays, a value a
             seed.
-        marks: pairs of a label and of a level to draw a line at.
     """
     figure = Figure(figsize=(9.6, 4.0), dpi=120, layout="constrained")
     close, whole = figure.subplots(1, 2)
@@ -122,8 +132,6 @@ def curves_figure(title, xlabel, curves, marks=()):
                 capsize=3,
                 label=label,
             )
-        for label, level in marks:
-            ax.axhline(level, color="gray", linestyle=":", label=label)
         ax.set(xlabel=xlabel, ylabel=PERCENT)
         ax.grid(alpha=0.3)
         ax.spines[["top", "right"]].set_visible(False)

@@ -3,13 +3,19 @@
 import numpy as np
 import pandas as pd
 
-from zoo.apps.critical_periods.common import CLEAN, CriticalPeriodsStudy
+from zoo.apps.critical_periods.common import (
+    CLEAN,
+    CriticalPeriodsStudy,
+    phase_of,
+)
 from zoo.apps.critical_periods.numbers import (
     CONTROL,
     NAMES,
     by_seed,
     curves_figure,
+    differences,
     direction,
+    labels,
     paired,
     with_error,
 )
@@ -57,10 +63,9 @@ class Window(CriticalPeriodsStudy):
         self.seeds(hp, config)
 
     def path(self, values, config):
-        arm = values["arm"]
         return (
             (CLEAN,) * values["onset"]
-            + (CLEAN if arm == CONTROL else arm,) * config.window_epochs
+            + (phase_of(values["arm"]),) * config.window_epochs
             + (CLEAN,) * config.epochs
         )
 
@@ -72,7 +77,7 @@ class Window(CriticalPeriodsStudy):
         ]
 
     def sections(self, results, point, config):
-        title = f"{point['model']}, {point['dataset']}"
+        title, name = labels(point)
         rows, sentences, curves = [], [], {}
         for arm in self.arms(config):
             found, losses = [], []
@@ -92,12 +97,7 @@ class Window(CriticalPeriodsStudy):
                 if arm != CONTROL:
                     loss = paired(values, control)
                     rows[-1]["less as many clean epochs"] = with_error(loss)
-                    losses.append(
-                        {
-                            seed: values[seed] - control[seed]
-                            for seed in values.keys() & control.keys()
-                        }
-                    )
+                    losses.append(differences(values, control))
                     sentences.append(
                         f"{NAMES[arm]} from epoch {onset} {with_error(loss)}, "
                         f"{direction(loss)}"
@@ -123,12 +123,4 @@ class Window(CriticalPeriodsStudy):
             curves,
         )
         table = pd.DataFrame(rows).fillna("-")
-        return [
-            Section(
-                title,
-                text,
-                table,
-                figure,
-                f"window_{point['dataset']}_{point['model']}",
-            )
-        ]
+        return [Section(title, text, table, figure, f"window_{name}")]

@@ -85,13 +85,12 @@ class BranchingTraining:
         Raises:
             FloatingPointError: the loss is not finite.
         """
-        stops = {len(path)}
-        if self.share:
-            stops |= {common_length(path, other) for other in others} - {0}
+        # Where others part from this path, or go on from its end.
+        shared = {common_length(path, other) for other in others if self.share} - {0}
         records = self._load(model, path)
         if records:
             tensorboard.write_epochs(logdir, records)
-        ends = {*stops, *_changes(path)}
+        ends = {*shared, *_changes(path), len(path)}
         for end in sorted(end for end in ends if end > len(records)):
             phase = dict(phases[path[len(records)]])
             callbacks = phase.pop("callbacks", [])
@@ -109,7 +108,7 @@ class BranchingTraining:
             except FloatingPointError:
                 self.forget(path)
                 raise
-            if end in stops and (end < len(path) or self._is_wanted(path, others)):
+            if end in shared:
                 self.write(model, path[:end], records)
         self.forget(path)
         return records
@@ -119,12 +118,6 @@ class BranchingTraining:
         for file in self.folder.glob(f"{self._stem(path)}.*.partway.npz"):
             if but is None or file != self._file(path[:but], path):
                 file.unlink(missing_ok=True)
-
-    def _is_wanted(self, path, others):
-        """Whether another path goes on from the end of this one."""
-        return self.share and any(
-            len(other) > len(path) and other[: len(path)] == path for other in others
-        )
 
     def write(self, model, path, records, partway_of=None):
         """Keeps the state after `path`, for all or for the training `partway_of`."""
