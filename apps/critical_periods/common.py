@@ -16,10 +16,15 @@ from zoo.data import (
     WhiteNoise,
     without_class,
 )
-from zoo.metrics import predict_logits
+from zoo.metrics import loss_and_accuracy, predict_logits
 from zoo.models import alexnet, all_cnn, mlp, resnet
-from zoo.study import Section, Study, distribute, evaluate, jit_compile, load_data
-from zoo.study.branching import BranchingTraining, common_length, copy_state
+from zoo.study import Section, Study, distribute, jit_compile, load_data
+from zoo.study.branching import (
+    BranchingTraining,
+    common_length,
+    get_state,
+    set_state,
+)
 
 # Test images: all, those of the class that is withheld, and the others.
 PARTS = ("test", "withheld", "others")
@@ -102,8 +107,8 @@ class CriticalPeriodsStudy(Study):
         )
 
     def prepare(self, config):
-        # The last network, and what it is for.
-        self.compiled = (None, None)
+        # The last network, what it is for, and its first state by seed.
+        self.compiled, self.first = (None, None), {}
         self.check_choices(config, "model", MODELS)
         self.check_choices(config, "deficit", DEFICITS)
         if "deficit_epochs" in vars(config):
@@ -222,7 +227,7 @@ class CriticalPeriodsStudy(Study):
         if "learning_rate" in hp.values:
             rate = hp.get("learning_rate")
             config = type(config)(**{**vars(config), "learning_rate": rate})
-        model = self.model(dataset, name, config)
+        model = self.model(dataset, name, seed, config)
         training = BranchingTraining(
             self.folder(config.logdir) / "states",
             [dataset, name, seed, config.learning_rate],
@@ -240,23 +245,24 @@ class CriticalPeriodsStudy(Study):
             record=self.recorder(model, data, config),
         )
         return {
-            **evaluate(model, data, config),
+            **scores(model, data),
             **last(records),
             "updates": float(keras.ops.convert_to_numpy(model.optimizer.iterations)),
             **curves(records),
         }
 
-    def model(self, dataset, name, config):
+    def model(self, dataset, name, seed, config):
         """Returns an untrained network, of the weights that the global seed gives.
 
-        Runs share its compiled step.
+        Runs share its compiled step, and those of a seed its first state.
         """
-        fresh = self.build(name, self.data[dataset], config)
         key = (dataset, name, config.learning_rate)
         if key != self.compiled[0]:
-            self.compiled = (key, fresh)
-        else:
-            copy_state(fresh, self.compiled[1])
+            model = self.build(name, self.data[dataset], config)
+            self.compiled, self.first = (key, model), {seed: get_state(model)}
+        elif seed not in self.first:
+            self.first[seed] = get_state(self.build(name, self.data[dataset], config))
+        set_state(self.compiled[1], self.first[seed])
         return self.compiled[1]
 
     def build(self, name, data, config):
@@ -357,6 +363,19 @@ class CriticalPeriodsStudy(Study):
 def phase_of(arm):
     """Returns what a training has in the epochs of the deficit."""
     return CLEAN if arm in (BASELINE, CONTROL) else arm
+
+
+def scores(model, data):
+    """Returns the loss and the accuracy on each part of an image set."""
+    return {
+        f"{part}_{name}": value
+        for part in ("train", "validation", "test")
+        for name, value in zip(
+            ("loss", "accuracy"),
+            loss_and_accuracy(model, *getattr(data, part)),
+            strict=True,
+        )
+    }
 
 
 def last(records):

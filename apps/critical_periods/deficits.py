@@ -75,7 +75,7 @@ class BlurDeficit(DeficitStudy):
         "quick": {
             **QUICK,
             "model": ["small_fc", "small_cnn"],
-            "deficit_epochs": [0, 12],
+            "deficit_epochs": [0, 10],
         },
         "cpu": {
             **CPU,

@@ -21,9 +21,9 @@ class Fisher(CriticalPeriodsStudy):
         "quick": {
             **QUICK,
             "model": ["small_cnn"],
-            "deficit_epochs": [12],
+            "deficit_epochs": [10],
             "fisher_images": 64,
-            "fisher_every": 3,
+            "fisher_every": 5,
             "runs": 1,
         },
         "cpu": {

@@ -7,8 +7,8 @@ QUICK = {
     "deficit": ["blur"],
     "blur_size": 2,
     "withheld": 9,
-    "epochs": 12,
-    "batch_size": 32,
+    "epochs": 10,
+    "batch_size": 64,
     "optimizer": "sgd",
     "learning_rate": 0.05,
     "decay": 0.9,
@@ -26,7 +26,6 @@ CPU = {
     "limit": 4096,
     "blur_size": 7,
     "epochs": 40,
-    "batch_size": 64,
     "decay": 0.94,
     "runs": 5,
 }

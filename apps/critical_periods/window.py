@@ -34,13 +34,14 @@ class Window(CriticalPeriodsStudy):
             "model": ["small_cnn"],
             "onset": [0, 8],
             "window_epochs": 8,
-            "runs": 2,
+            "runs": 1,
         },
         "cpu": {
             **CPU,
             "model": ["small_cnn"],
             "onset": [0, 10, 20],
             "window_epochs": 20,
+            "runs": 3,
         },
         "paper": {
             **PAPER,

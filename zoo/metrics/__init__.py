@@ -7,7 +7,11 @@ from zoo.metrics.embeddings import (
     verification_accuracy,
 )
 from zoo.metrics.equilibrium import duality_gap, nash_conv, utilities
-from zoo.metrics.evaluation import EvaluateAtUpdates, predict_logits
+from zoo.metrics.evaluation import (
+    EvaluateAtUpdates,
+    loss_and_accuracy,
+    predict_logits,
+)
 from zoo.metrics.fisher import FisherTrace, FisherTraceCallback, fisher_trace
 from zoo.metrics.gap import GapPredictor, adjusted_r2, k_fold_r2
 from zoo.metrics.hessian import (
@@ -63,6 +67,7 @@ __all__ = [
     "interpolate",
     "k_fold_r2",
     "layer_margins",
+    "loss_and_accuracy",
     "measurement_residual",
     "mode_coverage",
     "nash_conv",

@@ -33,6 +33,36 @@ def predict_logits(model, images, batch_size=1000):
     ).astype("float64")
 
 
+def loss_and_accuracy(model, images, labels, batch_size=1000):
+    """Returns a classifier's mean cross-entropy and accuracy in inference mode.
+
+    Unlike `evaluate` it leaves the metrics of an epoch under way as they are.
+
+    Args:
+        model: a `keras.Model` whose outputs are logits.
+        images: array, `(n, ...)`.
+        labels: int array, `(n,)`.
+        batch_size: int, images a step. Defaults to 1000.
+
+    Returns:
+        Two floats: the loss in nats and the accuracy in [0, 1].
+
+    Example: logits that are all the same leave `log 3`.
+
+    >>> model = keras.Sequential(
+    ...     [keras.Input((2,)), keras.layers.Dense(3, kernel_initializer="zeros")]
+    ... )
+    >>> loss, accuracy = loss_and_accuracy(model, np.ones((8, 2)), np.zeros(8, "int32"))
+    >>> print(round(loss, 4), accuracy)
+    1.0986 1.0
+    """
+    logits = predict_logits(model, images, batch_size)
+    logits -= logits.max(axis=1, keepdims=True)
+    picked = logits[np.arange(len(labels)), labels]
+    loss = np.log(np.exp(logits).sum(axis=1)) - picked
+    return float(loss.mean()), float(np.mean(logits.argmax(axis=1) == labels))
+
+
 class EvaluateAtUpdates(keras.callbacks.Callback):
     """Evaluates a classifier in inference mode after chosen numbers of updates.
 
@@ -79,8 +109,8 @@ class EvaluateAtUpdates(keras.callbacks.Callback):
         if self._update in self.updates:
             row = {"update": self._update}
             for part, (images, labels) in self.parts.items():
-                row[f"{part}_loss"], row[f"{part}_accuracy"] = self._evaluate(
-                    images, labels
+                row[f"{part}_loss"], row[f"{part}_accuracy"] = loss_and_accuracy(
+                    self.model, images, labels, self.batch_size
                 )
             self._rows.append(row)
             self._fresh = row
@@ -96,11 +126,3 @@ class EvaluateAtUpdates(keras.callbacks.Callback):
         """The curves measured so far, a dict of 1-D arrays."""
         names = self._rows[0] if self._rows else ()
         return {name: np.array([row[name] for row in self._rows]) for name in names}
-
-    def _evaluate(self, images, labels):
-        # Not `evaluate`: it would reset the metrics of the epoch under way.
-        logits = predict_logits(self.model, images, self.batch_size)
-        logits -= logits.max(axis=1, keepdims=True)
-        picked = logits[np.arange(len(labels)), labels]
-        loss = np.log(np.exp(logits).sum(axis=1)) - picked
-        return loss.mean(), np.mean(logits.argmax(axis=1) == labels)

@@ -23,15 +23,18 @@ SAVE_EVERY = 20.0
 RECORDS = "records"
 
 
-def copy_state(source, target):
-    """Gives a model the variables of another of its kind, and of its optimizer.
+def get_state(model):
+    """Returns what training changes, a list of arrays."""
+    return [keras.ops.convert_to_numpy(one) for one in _variables(model)]
 
-    The target keeps its compiled step, which takes longer to make than a short
-    training.
+
+def set_state(model, state):
+    """Gives a model what `get_state` returned of one of its kind.
+
+    It keeps its compiled step, which takes longer to make than a short training.
     """
-    pairs = zip(_variables(source), _variables(target), strict=True)
-    for variable, own in pairs:
-        own.assign(variable)
+    for variable, value in zip(_variables(model), state, strict=True):
+        variable.assign(value)
 
 
 def common_length(path, other):
@@ -123,8 +126,7 @@ class BranchingTraining:
         """Keeps the state after `path`, for all or for the training `partway_of`."""
         buffer = io.BytesIO()
         text = np.frombuffer(json.dumps(records).encode(), "uint8")
-        arrays = [keras.ops.convert_to_numpy(one) for one in _variables(model)]
-        np.savez(buffer, *arrays, **{RECORDS: text})
+        np.savez(buffer, *get_state(model), **{RECORDS: text})
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self._file(path, partway_of), buffer.getvalue())
 
@@ -136,9 +138,7 @@ class BranchingTraining:
                 if file.exists():
                     with np.load(file) as arrays:
                         names = [name for name in arrays.files if name != RECORDS]
-                        pairs = zip(_variables(model), names, strict=True)
-                        for variable, name in pairs:
-                            variable.assign(arrays[name])
+                        set_state(model, [arrays[name] for name in names])
                         return json.loads(arrays[RECORDS].tobytes())
         return []
 

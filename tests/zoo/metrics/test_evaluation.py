@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from zoo.metrics import EvaluateAtUpdates
+from zoo.metrics import EvaluateAtUpdates, loss_and_accuracy
 
 
 def network():
@@ -62,8 +62,5 @@ def test_huge_logits_do_not_overflow():
     model = keras.Sequential(
         [keras.Input((1,)), keras.layers.Dense(2, kernel_initializer="ones")]
     )
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     x, y = np.full((2, 1), 1e30, "float32"), np.array([0, 1])
-    callback = EvaluateAtUpdates({"training": (x, y)}, [])
-    callback.set_model(model)
-    assert callback._evaluate(x, y) == (np.log(2.0), 0.5)
+    assert loss_and_accuracy(model, x, y) == (np.log(2.0), 0.5)

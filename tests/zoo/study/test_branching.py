@@ -9,7 +9,12 @@ import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
 from zoo.study import branching
-from zoo.study.branching import BranchingTraining, common_length, copy_state
+from zoo.study.branching import (
+    BranchingTraining,
+    common_length,
+    get_state,
+    set_state,
+)
 
 CLEAN, BLUR = "clean", "blur"
 PATHS = [(BLUR,) * n + (CLEAN,) * 3 for n in (0, 1, 2)] + [(CLEAN,) * 5]
@@ -166,7 +171,7 @@ def test_one_compiled_step_serves_all_phases(train, build):
 def test_a_copied_state_trains_as_its_source(train, build):
     used = build(5)
     train(PATHS[0], share=False, seed=5, model=used)
-    copy_state(build(0), used)
+    set_state(used, get_state(build(0)))
     equal(
         train(PATHS[1], share=False, model=used),
         train(PATHS[1], share=False, folder="none"),
@@ -189,7 +194,7 @@ def test_half_precision_shares_too(train, build):
         used = build()
         assert type(used.optimizer).__name__ == "LossScaleOptimizer"
         train(PATHS[1], model=used)
-        copy_state(build(), used)
+        set_state(used, get_state(build()))
         shared = train(PATHS[2], model=used)
         equal(shared, train(PATHS[2], share=False, folder="none"))
     finally:
