@@ -37,6 +37,13 @@ _MODULES = {
         "low_rank_matrix",
         "measurement_noise",
     ),
+    "masks": (
+        "block_mask",
+        "cartesian_mask",
+        "radial_mask",
+        "random_mask",
+        "scattered_mask",
+    ),
     "natural_images": ("PatchSampler", "load_natural_images"),
     "pipeline": (
         "augment_flip_crop",

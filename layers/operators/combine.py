@@ -1,0 +1,192 @@
+"""Operators made of operators."""
+
+import math
+
+import keras
+from keras import ops
+
+from zoo.layers.operators.base import LinearOperator
+from zoo.layers.operators.complex import join
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class Stack(LinearOperator):
+    """Measurements of one image by several operators, one after the other.
+
+    Each operator's measurements are made flat. They are complex if those of any
+    operator are.
+
+    Args:
+        operators: list of `LinearOperator`, at least one, of one `image_shape`.
+        **kwargs: `name`, `dtype`, that of the first operator if not given.
+
+    Call arguments:
+        x: `[batch, H, W, C]`.
+
+    Returns:
+        `[batch, m]`, with `m` the number of all measurements of an image.
+
+    Raises:
+        ValueError: `operators` are not as above.
+
+    Example:
+
+    >>> from zoo.layers.operators import Downsample, PixelMask
+    >>> masks = [[1, 0], [0, 0]], [[0, 0], [0, 1]]
+    >>> operator = Stack([PixelMask((2, 2, 1), mask) for mask in masks])
+    >>> operator.measurement_shape
+    (8,)
+    >>> operator = Stack([Downsample((2, 2, 1), 2), *operator.operators])
+    >>> operator.measurement_shape
+    (9,)
+    """
+
+    def __init__(self, operators, **kwargs):
+        several = isinstance(operators, (list, tuple))
+        operators = list(operators) if several else [operators]
+        _check_operators("operators", operators)
+        shapes = {operator.image_shape for operator in operators}
+        if len(shapes) != 1:
+            raise ValueError(
+                "`operators` must be one or more of one `image_shape`. "
+                f"Received: {len(operators)} of image shapes {sorted(shapes)}"
+            )
+        kwargs.setdefault("dtype", operators[0].dtype_policy)
+        sizes = [math.prod(operator.measurement_shape) for operator in operators]
+        super().__init__(
+            operators[0].image_shape,
+            (sum(sizes),),
+            is_complex=any(operator.is_complex for operator in operators),
+            **kwargs,
+        )
+        self.operators = operators
+        self._stops = [sum(sizes[: index + 1]) for index in range(len(sizes))]
+
+    def measure(self, x):
+        return ops.concatenate([self._part(one, x) for one in self.operators], axis=1)
+
+    def transpose(self, y):
+        x = 0
+        for operator, part in zip(
+            self.operators, ops.split(y, self._stops[:-1], axis=1), strict=True
+        ):
+            if self.is_complex and not operator.is_complex:
+                part = ops.real(part)
+            part = ops.reshape(part, (-1, *operator.measurement_shape))
+            x = x + operator.transpose(part)
+        return x
+
+    def normal(self, x):
+        return sum(operator.normal(x) for operator in self.operators)
+
+    def rank_bound(self):
+        return sum(operator.rank_bound() for operator in self.operators)
+
+    def _part(self, operator, x):
+        y = operator.measure(x)
+        y = ops.reshape(y, (-1, math.prod(operator.measurement_shape)))
+        if self.is_complex and not operator.is_complex:
+            y = join(y, ops.zeros_like(y))
+        return y
+
+    def get_config(self):
+        config = super().get_config()
+        del config["image_shape"]
+        return {
+            **config,
+            "operators": list(map(keras.layers.serialize, self.operators)),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        operators = list(map(keras.layers.deserialize, config.pop("operators")))
+        return cls(operators, **config)
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class Compose(LinearOperator):
+    """Measurements `y = A B x` of what another operator measures.
+
+    Args:
+        outer: `LinearOperator`, `A`.
+        inner: `LinearOperator` of real measurements that are images of the shape that
+            `outer` takes, `B`.
+        **kwargs: `name`, `dtype`, that of `inner` if not given.
+
+    Call arguments:
+        x: `[batch, H, W, C]`.
+
+    Returns:
+        `[batch, *outer.measurement_shape]`.
+
+    Raises:
+        ValueError: `outer` or `inner` are not as above.
+
+    Example:
+
+    >>> from zoo.layers.operators import Blur, Downsample
+    >>> blur = Blur((8, 8, 1), [[1 / 9] * 3] * 3, "reflect")
+    >>> operator = Compose(Downsample((8, 8, 1), 2, "decimate"), blur)
+    >>> operator.measurement_shape
+    (4, 4, 1)
+    >>> operator.dot_test() < 1e-6
+    True
+    """
+
+    def __init__(self, outer, inner, **kwargs):
+        _check_operators("outer", [outer])
+        _check_operators("inner", [inner])
+        if inner.is_complex or inner.measurement_shape != outer.image_shape:
+            raise ValueError(
+                "`inner` must measure real images of the shape that `outer` takes, "
+                f"{outer.image_shape}. Received: inner with "
+                f"{'complex' if inner.is_complex else 'real'} measurements of shape "
+                f"{inner.measurement_shape}"
+            )
+        kwargs.setdefault("dtype", inner.dtype_policy)
+        super().__init__(
+            inner.image_shape,
+            outer.measurement_shape,
+            is_complex=outer.is_complex,
+            **kwargs,
+        )
+        self.outer = outer
+        self.inner = inner
+
+    def measure(self, x):
+        return self.outer.measure(self.inner.measure(x))
+
+    def transpose(self, y):
+        return self.inner.transpose(self.outer.transpose(y))
+
+    def normal(self, x):
+        return self.inner.transpose(self.outer.normal(self.inner.measure(x)))
+
+    def rank_bound(self):
+        return min(self.outer.rank_bound(), self.inner.rank_bound())
+
+    def get_config(self):
+        config = super().get_config()
+        del config["image_shape"]
+        parts = {"outer": self.outer, "inner": self.inner}
+        return config | {
+            name: keras.layers.serialize(part) for name, part in parts.items()
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        parts = [
+            keras.layers.deserialize(config.pop(name)) for name in ("outer", "inner")
+        ]
+        return cls(*parts, **config)
+
+
+def _check_operators(name, operators):
+    for operator in operators:
+        if not isinstance(operator, LinearOperator):
+            raise ValueError(
+                f"`{name}` must be made of zoo.layers.operators. "
+                f"Received: {type(operator).__name__}"
+            )
