@@ -42,6 +42,9 @@ benchmark: $(INSTALLED)
 	$(VENV)/bin/python benchmarks/sparse_recovery.py
 	$(VENV)/bin/python benchmarks/deficits.py
 	$(VENV)/bin/python benchmarks/fisher.py
+	$(VENV)/bin/python benchmarks/real_spectral_norm.py
+	$(VENV)/bin/python benchmarks/plug_and_play_overhead.py
+	$(VENV)/bin/python benchmarks/plug_and_play.py
 
 $(INSTALLED): setup.py
 	$(PYTHON) -m venv $(VENV)

@@ -90,6 +90,23 @@ ROWS = [
     Row(zoo.layers.PiecewiseLinearShrinkage, {}, (10, 3)),
     Row(zoo.layers.GridShrinkage, {"coordinatewise": True}, (10, 3)),
     Row(zoo.layers.BernoulliGaussianShrinkage, {}, (10, 3)),
+    Row(
+        zoo.layers.RealSpectralNormConv2D,
+        {"filters": 4, "kernel_size": 3, "image_size": (6, 5)},
+        (10, 6, 5, 3),
+    ),
+    Row(
+        zoo.layers.RealSpectralNormConv2D,
+        {
+            "filters": 2,
+            "kernel_size": (2, 3),
+            "image_size": (4, 4),
+            "mode": "equal",
+            "norm": 0.5,
+            "activation": "tanh",
+        },
+        (10, 6, 5, 3),
+    ),
     Row(zoo.layers.ListaBlock, {**MATRIX, "coupling": "coupled"}, (10, 5, 8)),
     Row(zoo.layers.LampBlock, MATRIX, (10, 8)),
     Row(zoo.layers.LvampBlock, {**MATRIX, "shrinkage": SPLINE}, (10, 8)),

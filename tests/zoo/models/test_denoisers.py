@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from keras import ops
 
+from zoo.layers.lipschitz_report import lipschitz_report
+from zoo.layers.real_spectral_norm import RealSpectralNormConv2D
 from zoo.models.denoisers import __main__ as command
 from zoo.models.denoisers import (
     denoise,
@@ -24,7 +26,7 @@ from zoo.models.denoisers import (
     unet,
 )
 from zoo.models.denoisers.networks import CutLike, MirrorPad, NoiseLevelMap
-from zoo.models.denoisers.pretrained import build, load, save
+from zoo.models.denoisers.pretrained import RECIPES, build, load, plain, save
 
 RNG = np.random.default_rng(0)
 # Stripes and noise of two sizes: enough to learn from.
@@ -183,6 +185,54 @@ def test_estimates_have_the_dtype_of_the_images():
         assert denoise(tiny(), [image(8, 8).astype(dtype)])[0].dtype == dtype
 
 
+def convolutions(model):
+    return [one for one in model.layers if isinstance(one, keras.layers.Conv2D)]
+
+
+@pytest.mark.parametrize("bound", [0.5, 2.0])
+def test_each_convolution_has_its_share_of_the_bound(bound):
+    models = [
+        simple_cnn(spectral_norm=bound),
+        dncnn(3, 4, normalization=None, spectral_norm=bound),
+    ]
+    for model, depth in zip(models, (4, 3), strict=True):
+        layers = convolutions(model)
+        assert {type(layer) for layer in layers} == {RealSpectralNormConv2D}
+        norms = [layer.norm for layer in layers]
+        assert norms == pytest.approx([bound ** (1 / depth)] * depth)
+    assert {type(layer) for layer in convolutions(simple_cnn())} == {
+        keras.layers.Conv2D
+    }
+
+
+def test_a_trained_network_keeps_its_bound():
+    keras.utils.set_random_seed(0)
+    network = dncnn(4, 6, normalization=None, spectral_norm=0.8)
+    before = [ops.convert_to_numpy(layer.u) for layer in convolutions(network)]
+    fit(network, learning_rate=1e-2)
+    for layer, u in zip(convolutions(network), before, strict=True):
+        # Training takes power steps.
+        assert not np.array_equal(layer.u, u)
+        layer.settle()
+    report = lipschitz_report(network, (24, 20))
+    assert 0.3 < report.product <= 0.8 and report.why == "bounds model(x) - x"
+    x = np.stack([image(24, 20) for _ in range(20)])
+    y = x + np.logspace(-3, 0, 20)[:, None, None, None] * RNG.normal(size=x.shape)
+    y = y.astype("float32")
+    change = (ops.convert_to_numpy(network(y)) - y) - (
+        ops.convert_to_numpy(network(x)) - x
+    )
+    norms = (np.linalg.norm(one.reshape(20, -1), axis=1) for one in (change, y - x))
+    assert np.all(next(norms) <= report.product * next(norms) * (1 + 1e-4))
+
+
+def test_batch_normalisation_learns_statistics():
+    keras.utils.set_random_seed(0)
+    network, _ = fit(dncnn(3, 4))
+    (norm,) = (one for one in network.layers if "norm" in one.name)
+    assert np.all(ops.convert_to_numpy(norm.moving_variance) != 1)
+
+
 def test_training_lowers_the_error():
     network, records = fit(steps=60, evaluate_every=20)
     assert [record["step"] for record in records] == [20, 40, 60]
@@ -305,6 +355,39 @@ def test_the_command_trains_and_its_weights_load(tmp_path, monkeypatch, capsys):
         pretrained("unet_25", "imagenet")
 
 
+def test_spectral_norms_are_written_as_plain_convolutions(
+    tmp_path, monkeypatch, capsys
+):
+    settings = ["--steps=2", "--batch_size=2", "--patch_size=16"]
+    folder = tmp_path / "natural_images"
+    arguments = ["x", "simple_cnn_realsn", f"--folder={folder}", "--sigma=15"]
+    monkeypatch.setattr(sys, "argv", [*arguments, *settings])
+    command.main()
+    module = importlib.import_module("zoo.models.denoisers.pretrained")
+    monkeypatch.setattr(module, "FOLDER", tmp_path)
+    network = pretrained("simple_cnn_realsn_15")
+    assert {type(layer) for layer in convolutions(network)} == {keras.layers.Conv2D}
+    # Half precision rounds it.
+    product = lipschitz_report(network, (40, 40)).product
+    assert product == pytest.approx(0.9, rel=1e-3)
+    assert simple_cnn().count_params() == network.count_params()
+    assert str(folder / "simple_cnn_realsn_15.npz") in capsys.readouterr().out
+
+
+def test_recipes_come_with_and_without_the_bound():
+    for name in ("simple_cnn", "dncnn_small"):
+        one, other = build(f"{name}_15"), build(f"{name}_realsn_15")
+        assert one[1].settings == other[1].settings
+        shapes = [
+            [weight.shape for weight in plain(net[0]).weights] for net in (one, other)
+        ]
+        assert shapes[0] == shapes[1]
+        bound = convolutions(other[0])[0].norm ** len(convolutions(other[0]))
+        assert bound == pytest.approx(0.9)
+    assert len(convolutions(build("dncnn_small_15")[0])) == 7
+    assert {"dncnn", "unet", "unet_color"} <= set(RECIPES)
+
+
 def test_weights_are_rounded_to_the_dtype_that_is_asked_for(tmp_path):
     model = randomize(tiny())
     other = tiny()
@@ -371,6 +454,9 @@ def test_bad_levels(sigma):
         (dncnn, {"width": 0}),
         (dncnn, {"channels": 0}),
         (dncnn, {"normalization": "ghost"}),
+        (dncnn, {"spectral_norm": 1.0}),
+        (simple_cnn, {"spectral_norm": 0.0}),
+        (simple_cnn, {"spectral_norm": math.nan}),
         (unet, {"widths": ()}),
         (unet, {"blocks": (1, 2)}),
     ],

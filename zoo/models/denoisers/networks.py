@@ -1,10 +1,12 @@
 """Convolutional networks that take the noise off images."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from zoo.layers.cosine_dense import at_least_float32
-from zoo.losses.checks import check_choice, check_integer
+from zoo.layers.real_spectral_norm import RealSpectralNormConv2D
+from zoo.losses.checks import check_choice, check_integer, check_number
 from zoo.models.normalization import check_sizes, normalization_layer
 
 
@@ -16,6 +18,7 @@ def dncnn(
     normalization="batch",
     residual=True,
     noise_level_input=False,
+    spectral_norm=None,
 ):
     """Builds DnCNN: a chain of 3 x 3 convolutions whose output is the noise.
 
@@ -34,6 +37,11 @@ def dncnn(
         noise_level_input: bool, whether the network is given the standard deviation of
             the noise too: it then takes a pair of images and levels `[batch]`. Defaults
             to `False`.
+        spectral_norm: float above 0, a Lipschitz constant that `net` shall have, or
+            `None`. Each convolution is a `zoo.layers.RealSpectralNormConv2D` of norm
+            `spectral_norm ** (1 / depth)`, on images of 40 x 40 pixels; on larger ones
+            it can be a few thousandths more. Batch normalisation would break the bound.
+            Defaults to `None`.
 
     Returns:
         A `keras.Model` from images `[batch, height, width, channels]` in [0, 1], of any
@@ -50,26 +58,33 @@ def dncnn(
     Reference:
 
     - Zhang et al., 2017, "Beyond a Gaussian Denoiser", arXiv:1608.03981
+    - Ryu et al., 2019, arXiv:1905.05406 (the spectral norm)
     """
     check_integer("depth", depth, 2)
     (width,) = check_sizes("width", [width])
     check_choice("normalization", normalization, ("batch", None))
+    settings = {"use_bias": False}
+    if spectral_norm is not None:
+        settings["norm"] = _layer_norm(spectral_norm, depth, normalization)
     inputs, image, x = _inputs(channels, noise_level_input)
     for index in range(1, depth):
         norm = None if index == 1 else normalization
-        x = _convolution(width, f"conv{index}", use_bias=False)(x)
+        x = _convolution(width, f"conv{index}", **settings)(x)
         if norm is not None:
             x = normalization_layer(norm, name=f"conv{index}_norm")(x)
         x = keras.layers.ReLU(name=f"conv{index}_relu")(x)
-    x = _convolution(channels, f"conv{depth}", use_bias=False)(x)
+    x = _convolution(channels, f"conv{depth}", **settings)(x)
     return _model(inputs, image, x, residual, name="dncnn")
 
 
-def simple_cnn(channels=1, *, residual=True, noise_level_input=False):
+def simple_cnn(
+    channels=1, *, residual=True, noise_level_input=False, spectral_norm=None
+):
     """Builds the SimpleCNN of Ryu et al.: `dncnn` of depth 4 without normalisation.
 
     Args:
-        channels, residual, noise_level_input: see `zoo.models.denoisers.dncnn`.
+        channels, residual, noise_level_input, spectral_norm: see
+            `zoo.models.denoisers.dncnn`.
 
     Returns:
         A `keras.Model`, as there.
@@ -90,6 +105,7 @@ def simple_cnn(channels=1, *, residual=True, noise_level_input=False):
         normalization=None,
         residual=residual,
         noise_level_input=noise_level_input,
+        spectral_norm=spectral_norm,
     )
 
 
@@ -262,13 +278,26 @@ def _blocks(x, count, name):
     return x
 
 
-def _convolution(filters, name, use_bias=True, initializer="he_normal"):
+def _layer_norm(bound, depth, normalization):
+    """Returns the norm of each convolution that bounds the product of all."""
+    tiny = np.finfo("float32").tiny
+    bound = check_number("spectral_norm", bound, tiny, allowed="a number above 0")
+    if normalization is not None:
+        raise ValueError(
+            "`spectral_norm` must be None where `normalization` is not: batch "
+            f"normalisation has no bound. Received: spectral_norm={bound}"
+        )
+    return bound ** (1 / depth)
+
+
+def _convolution(filters, name, use_bias=True, initializer="he_normal", norm=None):
     """Returns the 3 x 3 convolution that all networks are made of."""
-    return keras.layers.Conv2D(
-        filters,
-        3,
-        padding="same",
-        use_bias=use_bias,
-        kernel_initializer=initializer,
-        name=name,
-    )
+    settings = {
+        "padding": "same",
+        "use_bias": use_bias,
+        "kernel_initializer": initializer,
+        "name": name,
+    }
+    if norm is None:
+        return keras.layers.Conv2D(filters, 3, **settings)
+    return RealSpectralNormConv2D(filters, 3, norm, **settings)

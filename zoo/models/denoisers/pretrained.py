@@ -9,6 +9,8 @@ from collections.abc import Callable
 import numpy as np
 
 from zoo._files import write_atomically
+from zoo.layers.fold_normalization import fold_normalization
+from zoo.layers.real_spectral_norm import RealSpectralNormConv2D
 from zoo.losses.checks import check_choice
 from zoo.models.denoisers.networks import dncnn, simple_cnn, unet
 
@@ -33,11 +35,23 @@ class Recipe:
 
 
 _LONG = {"steps": 20_500, "batch_size": 64, "evaluate_every": 500}
+# Ten minutes on a core.
+_SHORT = {"batch_size": 32, "patch_size": 40, "evaluate_every": 400}
+_SIMPLE = {**_SHORT, "steps": 2400}
+_SMALL = {**_SHORT, "steps": 3200}
+_dncnn_small = functools.partial(dncnn, 7, 32, normalization=None)
 RECIPES = {
     "unet": Recipe(unet, _LONG),
     "unet_color": Recipe(functools.partial(unet, channels=3), _LONG, color=True),
     "dncnn": Recipe(dncnn, {**_LONG, "learning_rate": 1e-3}),
-    "simple_cnn": Recipe(simple_cnn, {**_LONG, "learning_rate": 1e-3}),
+    "dncnn_small": Recipe(_dncnn_small, _SMALL),
+    "dncnn_small_realsn": Recipe(
+        functools.partial(_dncnn_small, spectral_norm=0.9), _SMALL
+    ),
+    "simple_cnn": Recipe(simple_cnn, _SIMPLE),
+    "simple_cnn_realsn": Recipe(
+        functools.partial(simple_cnn, spectral_norm=0.9), _SIMPLE
+    ),
 }
 
 
@@ -99,9 +113,15 @@ def pretrained(name, weights="natural_images"):
     """
     folder = FOLDER / check_choice("weights", weights, WEIGHTS)
     names = tuple(sorted(path.stem for path in folder.glob("*.npz")))
-    network, _, _ = build(check_choice("name", name, names))
+    network = plain(build(check_choice("name", name, names))[0])
     load(network, folder / f"{name}.npz")
     return network
+
+
+def plain(network):
+    """Returns a network in the form that is kept: without spectral normalisation."""
+    spectral = any(isinstance(one, RealSpectralNormConv2D) for one in network.layers)
+    return fold_normalization(network) if spectral else network
 
 
 def save(network, path, dtype="float16"):

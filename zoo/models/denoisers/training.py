@@ -133,12 +133,13 @@ class _Noisy(keras.Model):
         self.network = network
         self.seeds = keras.random.SeedGenerator(seed)
 
-    def call(self, inputs):
+    def call(self, inputs, training=None):
         clean, levels = inputs
         noise = keras.random.normal(ops.shape(clean), seed=self.seeds)
         noisy = clean + ops.reshape(levels, (-1, 1, 1, 1)) * noise
         conditioned = len(self.network.inputs) == 2
-        return self.network((noisy, levels) if conditioned else noisy)
+        inputs = (noisy, levels) if conditioned else noisy
+        return self.network(inputs, training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, *args, **kwargs):
         return ops.mean(ops.square(y_pred - x[0]))
