@@ -1,0 +1,69 @@
+"""What measurements say of an image: data terms, and least squares among them."""
+
+import dataclasses
+import typing
+
+from keras import ops
+
+
+class Term(typing.NamedTuple):
+    """A data term `f` of given measurements, as functions in a graph.
+
+    Attributes:
+        gradient: of `x`.
+        prox: of `z` and a step `[batch]`, `argmin_x f(x) + |x - z|^2 / (2 step)`.
+        dual: of `w`, `x` and a step `[batch]`, the next dual variable in the space of
+            images.
+    """
+
+    gradient: object
+    prox: object
+    dual: object
+
+
+@dataclasses.dataclass(frozen=True)
+class LeastSquares:
+    """Gaussian noise: `f(x) = |A x - y|^2 / 2`, with complex `y` too.
+
+    `mu` is the smallest eigenvalue of `A^T A`, `L` the largest.
+    """
+
+    needs_measurements = False
+
+    def check(self, operator, y):
+        """Raises a `ValueError` if measurements have no such term."""
+
+    def start(self, operator, y):
+        """Returns a first image, `A^T y`."""
+        return operator.adjoint(y)
+
+    def bind(self, operator, y):
+        """Returns the `Term` of measurements."""
+        back = operator.adjoint(y)
+        constants = operator.prox_constants(y)
+
+        def gradient(x):
+            return operator.gram(x) - back
+
+        def prox(z, step):
+            return operator.prox_l2(z, y, step, constants=constants)
+
+        def dual(w, x, step):
+            # `A^T p` of the dual variable `p` of measurements: images are real.
+            step = per_image(step)
+            return (w + step * gradient(x)) / (1 + step)
+
+        return Term(gradient, prox, dual)
+
+    def strong_convexity(self, operator, y):
+        """Returns `mu`, a float."""
+        return operator.strong_convexity()
+
+    def smoothness(self, operator, y):
+        """Returns `L`, a float."""
+        return operator.operator_norm() ** 2
+
+
+def per_image(numbers):
+    """Gives numbers `[batch]` the axes of images."""
+    return ops.reshape(numbers, (-1, 1, 1, 1))
