@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo import _backend
 from zoo.layers.operators.base import LinearOperator
 from zoo.layers.operators.checks import check_image_shape, check_mask
 from zoo.layers.operators.complex import join, times
@@ -15,9 +16,9 @@ class FourierDiagonal(LinearOperator):
     `A^T A = F^H diag(d) F` with `F` the two-dimensional transform of each channel, and
     so
 
-    `prox_l2 = F^H (F z + step F A^T y) / (1 + step d)`
+    `prox_l2 = F^H diag(1 / (1 + step d)) F (z + step A^T y)`
 
-    which costs two transforms where `F A^T y` is known.
+    which costs two transforms where `A^T y` is known.
 
     Args:
         image_shape, measurement_shape, is_complex, **kwargs: as for `LinearOperator`.
@@ -34,21 +35,17 @@ class FourierDiagonal(LinearOperator):
     def normal(self, x):
         if self.eigenvalues is None:
             return super().normal(x)
-        values = ops.cast(self.eigenvalues, x.dtype)
-        return self.from_spectra(times(self.to_spectra(x), values))
-
-    def prox_constants(self, y):
-        if self.eigenvalues is None:
-            return super().prox_constants(y)
-        return self.to_spectra(self.adjoint(y))
+        return self.filter(x, ops.cast(self.eigenvalues, x.dtype))
 
     def prox(self, z, constants, step):
         if self.eigenvalues is None:
             return super().prox(z, constants, step)
-        weight = 1 / (1 + step * ops.cast(self.eigenvalues, z.dtype))
-        real, imaginary = self.to_spectra(z)
-        pair = real + step * constants[0], imaginary + step * constants[1]
-        return self.from_spectra(times(pair, weight))
+        gains = 1 / (1 + step * ops.cast(self.eigenvalues, z.dtype))
+        return self.filter(z + step * constants, gains)
+
+    def filter(self, x, gains):
+        """Returns images whose spectra are multiplied by `gains`, `[..., H, W]`."""
+        return self.channels_last(_backend.filter_real(self.channels_first(x), gains))
 
     def to_spectra(self, x):
         """Returns `fft2` of each channel, a pair of tensors `[batch, C, H, W]`."""

@@ -52,6 +52,29 @@ def take(x, indices, axis):
     return tf.gather(x, indices, axis=axis)
 
 
+def filter_real(images, gains):
+    """The real filter `F^H diag(gains) F` of images, over their last two axes.
+
+    Args:
+        images: `[..., H, W]`, real.
+        gains: `[..., H, W]`, the same for `k` and `-k`, in the order of `fft2`.
+
+    TensorFlow and JAX transform half of the frequencies, which is all that real images
+    have.
+    """
+    backend = keras.backend.backend()
+    if backend not in ("tensorflow", "jax"):
+        real, imaginary = ops.fft2((images, ops.zeros_like(images)))
+        return ops.ifft2((gains * real, gains * imaginary))[0]
+    height, width = images.shape[-2:]
+    half = gains[..., : width // 2 + 1]
+    if backend == "jax":
+        spectra = half * jax.numpy.fft.rfft2(images)
+        return jax.numpy.fft.irfft2(spectra, (height, width))
+    spectra = tf.signal.rfft2d(images)
+    return tf.signal.irfft2d(tf.cast(half, spectra.dtype) * spectra, (height, width))
+
+
 def subtract_products(optimizer, variable, *terms):
     """`variable -= sum of scale * x` over pairs of terms, inside `update_step`.
 
