@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import zoo
-from zoo.layers.convolution_norm import convolution_norm
+from zoo.layers.convolution_norm import convolution_bound, convolution_norm
 from zoo.layers.fold_normalization import fold_normalization
 from zoo.layers.lipschitz_report import lipschitz_report
 from zoo.layers.real_spectral_norm import RealSpectralNormConv2D
@@ -606,6 +606,30 @@ def test_a_network_without_a_bound_has_none_and_is_told_why(model, why):
     report = lipschitz_report(model(), (5, 4))
     assert report.product is None and why in report.why
     assert "no bound" in str(report)
+
+
+@pytest.mark.parametrize(
+    "shape, rate", [((3, 3, 2, 5), 1), ((3, 3, 5, 2), 2), ((1, 4, 3, 3), 1)]
+)
+def test_a_bound_is_just_above_the_norms_of_all_sizes(shape, rate):
+    kernel = RNG.normal(size=shape)
+    bound = convolution_bound(kernel)
+    norms = [convolution_norm(kernel, (n, n), (rate, rate)) for n in (3, 12, 60)]
+    assert norms == sorted(norms)
+    # What the grid leaves open and what a border takes: both in percent.
+    assert norms[-1] < bound < 1.02 * norms[-1]
+    # A circular boundary at frequencies that are on no grid.
+    symbols = np.fft.fft2(kernel, (37, 41), axes=(0, 1))
+    assert np.linalg.norm(symbols, 2, (2, 3)).max() < bound
+
+
+def test_a_report_bounds_convolutions_unless_it_is_to_measure():
+    layer = keras.layers.Conv2D(3, 3, padding="same")
+    model = keras.Sequential([keras.Input((None, None, 2)), layer])
+    kernel = np.asarray(layer.kernel)
+    assert lipschitz_report(model).product == convolution_bound(kernel)
+    measured = lipschitz_report(model, (9, 8)).product
+    assert measured == pytest.approx(convolution_norm(kernel, (9, 8)), rel=1e-9)
 
 
 def test_known_layers_have_their_norms():
