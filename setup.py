@@ -65,6 +65,8 @@ setup(
     extras_require={
         # The peers that benchmarks time beside us.
         "benchmark": ["cvxpy>=1.5"],
+        # A denoiser that is free for non-commercial use.
+        "bm3d": ["bm3d>=4.0.3"],
         "gpu": ["tensorflow[and-cuda]>=2.19"],
         "test": [
             *("build", "hypothesis", "jax", "pytest", "pytest-xdist", "ruff"),

@@ -11,5 +11,6 @@ STUDIES = {
     "large_batch": "Large batches and the generalisation gap.",
     "margins": "Margins: the losses that widen them, and what they predict.",
     "matrix_sensing": "Matrices of low rank and quantum states, from few measurements.",
+    "plug_and_play": "Denoisers in the place of priors, with certificates.",
     "sparse_recovery": "Sparse signals: iterations, and networks made of them.",
 }

@@ -294,7 +294,8 @@ class CriticalPeriodsStudy(Study):
         if config.search != "grid":
             # Its trials differ in the learning rate, too: they are no pairs.
             return sections
-        if not len(results.failed()):
+        trainings = len(config.dataset) * len(config.model) * config.runs
+        if len(results.select()) >= trainings * len(self.points(config)):
             # What no training will branch from again.
             states = self.folder(config.logdir) / "states"
             shutil.rmtree(states, ignore_errors=True)

@@ -29,6 +29,7 @@ class Fisher(CriticalPeriodsStudy):
         "cpu": {
             **CPU,
             "model": ["small_cnn"],
+            "limit": 2048,
             "deficit_epochs": [40],
             "fisher_images": 300,
             "fisher_every": 4,

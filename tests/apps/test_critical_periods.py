@@ -113,7 +113,7 @@ def test_layers_of_the_trace_sum_to_it(quick):
 
 def test_curves_begin_where_training_did(quick):
     curves = (quick / "blur").curves(model="small_cnn", arm="blur", seed=0)
-    assert len(curves["loss_curve"]) == 12 + 12
+    assert len(curves["loss_curve"]) == 10 + 10
     last = curves["test_accuracy_curve"][-numbers.AVERAGED :]
     expected = (quick / "blur").number(
         "test_accuracy", model="small_cnn", arm="blur", seed=0
@@ -158,6 +158,15 @@ def test_sharing_changes_no_number_and_spares_epochs(
             assert name == "seconds" or row[name] == other[name], name
     # What no training will branch from again.
     assert not (shared / "states").exists()
+
+
+def test_states_last_until_the_grid_is_whole(call, tmp_path):
+    flags = (*TINY, "--experiment=blur", "--deficit_epochs=1,2")
+    states = tmp_path / "critical_periods/blur/states"
+    assert call(tmp_path, *flags, "--trials=2") == 0
+    assert list(states.iterdir())
+    assert call(tmp_path, *flags) == 0
+    assert not states.exists()
 
 
 def test_a_comparison_and_windows_are_told(call, results, tmp_path):

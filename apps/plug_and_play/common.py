@@ -1,0 +1,175 @@
+"""What the experiments on Plug-and-Play methods share: flags, images, a run."""
+
+import importlib.util
+import warnings
+
+import numpy as np
+from absl import flags
+from skimage.data import shepp_logan_phantom
+from skimage.transform import resize
+
+from zoo.apps.plug_and_play.denoisers import DENOISERS
+from zoo.apps.plug_and_play.tasks import TASKS
+from zoo.data import average_pool, load_natural_images
+from zoo.solvers import plug_and_play
+from zoo.study import Study
+
+SOLVERS = {
+    name: getattr(plug_and_play, f"pnp_{name}")
+    for name in ("admm", "drs", "fbs", "pdhg")
+}
+PHANTOM = "phantom"
+SIDE = 256
+# For three levels of wavelets.
+MULTIPLE = 8
+
+
+class PlugAndPlayStudy(Study):
+    """An experiment of the report on Plug-and-Play methods."""
+
+    name = "plug_and_play"
+    objective = ("psnr", "max")
+
+    @classmethod
+    def define_flags(cls):
+        flags.DEFINE_list("task", None, f"What to undo: {', '.join(TASKS)}.")
+        flags.DEFINE_list("denoiser", None, f"Denoisers: {', '.join(DENOISERS)}.")
+        flags.DEFINE_list("solver", None, f"Methods: {', '.join(SOLVERS)}.")
+        flags.DEFINE_list(
+            "images", None, "Names of test images, also phantom; or all of --data_dir."
+        )
+        flags.DEFINE_integer(
+            "iterations", None, "Iterations of a method.", lower_bound=2
+        )
+        flags.DEFINE_list(
+            "step", None, "Steps, in parts of the one that suits the task."
+        )
+
+    def prepare(self, config):
+        self.check_choices(config, "task", TASKS)
+        self.check_choices(config, "denoiser", DENOISERS)
+        self.check_choices(config, "solver", SOLVERS)
+        self.check_numbers(config, "step", 1e-6, 1e6)
+        if config.search == "hyperband":
+            raise ValueError(
+                "--search=hyperband changes epochs, which there are none of: use "
+                "random or bayesian"
+            )
+        if config.strategy != "none":
+            raise ValueError(
+                f"--strategy={config.strategy} must be none: nothing is trained"
+            )
+        if "bm3d" in config.denoiser and importlib.util.find_spec("bm3d") is None:
+            raise ValueError(
+                "--denoiser=bm3d needs the package bm3d: pip install "
+                "'keras-study-zoo[bm3d]'"
+            )
+        self.truth = np.stack(list(load_images(config).values()))
+        self.problems, self.networks = {}, {}
+
+    def space(self, hp, config):
+        hp.Choice("task", config.task)
+        hp.Choice("denoiser", config.denoiser)
+        hp.Choice("solver", config.solver)
+        hp.Float("step", 0.1, 10.0, sampling="log")
+        self.seeds(hp, config)
+
+    def point(self, hp):
+        """Returns what a point of the grid says to a solver, a dict of arguments."""
+        task, denoiser = TASKS[hp.get("task")], DENOISERS[hp.get("denoiser")]
+        operator, y = self.problem(hp.get("task"), hp.get("seed"))
+        step, sigma = suited(task, operator, y, hp.get("solver"), hp.get("step"))
+        return {
+            "y": y,
+            "operator": operator,
+            "denoiser": self.network(hp.get("task"), hp.get("denoiser")),
+            "step": step,
+            "sigma": sigma if denoiser.levels else None,
+            "fidelity": task.fidelity,
+        }
+
+    def solve(self, hp, config, **settings):
+        """Recovers all images at a point of the grid; returns the solver's result."""
+        solver = SOLVERS[hp.get("solver")]
+        with warnings.catch_warnings():
+            # The report says which steps are too long, and what diverged.
+            warnings.simplefilter("ignore", UserWarning)
+            return solver(
+                **self.point(hp),
+                truth=self.truth,
+                iterations=config.iterations,
+                **settings,
+            )
+
+    def problem(self, name, seed):
+        """Returns the operator and the measurements of a task, made once."""
+        if (name, seed) not in self.problems:
+            operator = TASKS[name].operator(self.truth.shape[1:], seed)
+            y = TASKS[name].measure(operator, self.truth, seed)
+            self.problems[name, seed] = operator, y
+        return self.problems[name, seed]
+
+    def network(self, task, name):
+        """Returns a denoiser, made once: graphs are kept by it."""
+        key = (task if name in TASKS[task].weight else None, name)
+        if key not in self.networks:
+            self.networks[key] = DENOISERS[name].make(TASKS[task])
+        return self.networks[key]
+
+
+def suited(task, operator, y, solver, factor):
+    """Returns the step and the noise level of a method that suit a task."""
+    if solver != "fbs":
+        return factor * task.step, task.sigma / 255
+    # Its denoiser sees the noise that a step lets in.
+    step = factor / task.fidelity.smoothness(operator, y)
+    return step, task.sigma / 255 if task.noise is None else step**0.5 * task.noise
+
+
+def load_images(config):
+    """Returns test images of one size, a dict of `[height, width, 1]`.
+
+    Raises:
+        ValueError: with one line that names the flag.
+    """
+    try:
+        known = load_natural_images("test", data_dir=config.data_dir)
+    except (ValueError, FileNotFoundError) as error:
+        raise ValueError(f"--data_dir={config.data_dir}: {error}") from None
+    if config.data_dir is None:
+        known[PHANTOM] = phantom(SIDE)
+        names = config.images
+    else:
+        names = list(known)
+    for name in names:
+        if name not in known:
+            raise ValueError(f"--images={name} must hold some of {', '.join(known)}")
+    if not names or len(set(names)) < len(names):
+        raise ValueError("--images must hold different names, one at least")
+    side = min(min(known[name].shape[:2]) for name in names)
+    side -= side % MULTIPLE
+    if side < MULTIPLE:
+        raise ValueError(f"--images must have sides from {MULTIPLE} pixels up")
+    images = np.stack([middle(known[name], side) for name in names])
+    if config.image_size:
+        try:
+            images = average_pool(images, config.image_size)
+        except ValueError as error:
+            raise ValueError(f"--image_size={config.image_size}: {error}") from None
+    if images.shape[1] % MULTIPLE:
+        raise ValueError(
+            f"--image_size={config.image_size} must be a multiple of {MULTIPLE}"
+        )
+    return dict(zip(names, images.astype("float32"), strict=True))
+
+
+def phantom(side):
+    """Returns the Shepp-Logan phantom, `[side, side, 1]`."""
+    image = resize(shepp_logan_phantom(), (side, side), anti_aliasing=True)
+    return np.clip(image, 0, 1)[..., None].astype("float32")
+
+
+def middle(image, side):
+    """Cuts the middle of an image."""
+    top, left = ((size - side) // 2 for size in image.shape[:2])
+    return image[top : top + side, left : left + side]

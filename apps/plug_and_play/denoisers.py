@@ -1,0 +1,91 @@
+"""The denoisers that are compared, by name."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import numpy as np
+from skimage.restoration import denoise_nl_means
+
+from zoo.models.denoisers import pretrained
+from zoo.solvers.plug_and_play import TotalVariation, Wavelet
+
+# The noise, in grey levels of 255, that networks of one level were trained for.
+LEVEL = 15
+PRIORS = {"tv": TotalVariation, "wavelet": functools.partial(Wavelet, levels=3)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Denoiser:
+    """What takes the place of a prior.
+
+    Attributes:
+        make: function of a `Task` to what solvers take.
+        levels: whether it is given the level of the noise.
+        bounded: whether its residual has a Lipschitz bound by its making.
+        style: dict, how its curves are drawn.
+    """
+
+    make: Callable
+    levels: bool = False
+    bounded: bool = False
+    style: dict = dataclasses.field(default_factory=dict)
+
+
+def _prior(name):
+    return lambda task: PRIORS[name](task.weight[name])
+
+
+def _network(name):
+    return lambda task: pretrained(name)
+
+
+def non_local_means(images, sigma):
+    """Denoises a batch by the non-local means of scikit-image."""
+    return np.stack(
+        [
+            denoise_nl_means(
+                image,
+                patch_size=5,
+                patch_distance=6,
+                h=0.8 * level,
+                sigma=level,
+                fast_mode=True,
+                channel_axis=-1,
+            )
+            for image, level in zip(images, np.ravel(sigma), strict=True)
+        ]
+    )
+
+
+def bm3d(images, sigma):
+    """Denoises a batch by BM3D, of the package of that name."""
+    from bm3d import bm3d
+
+    pairs = zip(images, np.ravel(sigma), strict=True)
+    return np.stack([bm3d(image[..., 0], level)[..., None] for image, level in pairs])
+
+
+DENOISERS = {
+    "tv": Denoiser(_prior("tv"), style={"color": "tab:gray"}),
+    "wavelet": Denoiser(_prior("wavelet"), style={"color": "tab:olive"}),
+    "nlm": Denoiser(
+        lambda task: non_local_means, levels=True, style={"color": "tab:brown"}
+    ),
+    "bm3d": Denoiser(lambda task: bm3d, levels=True, style={"color": "tab:purple"}),
+    "unet": Denoiser(_network("unet_0-55"), levels=True, style={"color": "tab:green"}),
+    "simple_cnn": Denoiser(
+        _network(f"simple_cnn_{LEVEL}"), style={"color": "tab:red", "linestyle": "--"}
+    ),
+    "simple_cnn_realsn": Denoiser(
+        _network(f"simple_cnn_realsn_{LEVEL}"), bounded=True, style={"color": "tab:red"}
+    ),
+    "dncnn": Denoiser(
+        _network(f"dncnn_small_{LEVEL}"), style={"color": "tab:blue", "linestyle": "--"}
+    ),
+    "dncnn_realsn": Denoiser(
+        _network(f"dncnn_small_realsn_{LEVEL}"),
+        bounded=True,
+        style={"color": "tab:blue"},
+    ),
+}

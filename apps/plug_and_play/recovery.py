@@ -1,0 +1,168 @@
+"""Recovery: how good images become, by task, denoiser and method."""
+
+import numpy as np
+import pandas as pd
+from keras import ops
+from matplotlib.figure import Figure
+from skimage.metrics import structural_similarity
+
+from zoo.apps.plug_and_play.common import PlugAndPlayStudy
+from zoo.apps.plug_and_play.denoisers import DENOISERS
+from zoo.apps.plug_and_play.tasks import TASKS
+from zoo.metrics import psnr, snr
+from zoo.study import Section, format_mean, new_figure
+
+COMPARED = ("tv", "wavelet", "nlm", "unet", "simple_cnn", "simple_cnn_realsn")
+CNNS = ("simple_cnn", "simple_cnn_realsn", "dncnn", "dncnn_realsn")
+
+
+class Recovery(PlugAndPlayStudy):
+    """Tables and pictures of recovered images, and how each method gets there."""
+
+    experiment = "recovery"
+    title = "Plug-and-Play: recovered images"
+    presets = {
+        "quick": {
+            "task": ["deblurring", "inpainting", "mri_random"],
+            "denoiser": ["tv", "unet", "simple_cnn_realsn"],
+            "solver": ["admm"],
+            "images": ["camera", "china"],
+            "image_size": 64,
+            "iterations": 40,
+            "step": ["1"],
+            "runs": 1,
+        },
+    }
+    presets["cpu"] = {
+        **presets["quick"],
+        "task": list(TASKS),
+        "denoiser": [*COMPARED, "dncnn", "dncnn_realsn"],
+        "solver": ["admm", "fbs"],
+        "images": ["camera", "ascent", "china", "moon", "phantom"],
+        "image_size": 128,
+        "iterations": 60,
+    }
+    presets["paper"] = {
+        **presets["cpu"],
+        "solver": ["admm", "drs", "fbs", "pdhg"],
+        "image_size": 0,
+        "iterations": 100,
+        "runs": 3,
+    }
+
+    def grid(self, hp, config):
+        hp.Choice("task", config.task)
+        hp.Choice("denoiser", config.denoiser)
+        hp.Choice("solver", config.solver)
+        hp.Choice("step", config.step)
+        self.seeds(hp, config)
+
+    def run(self, hp, config, logdir):
+        result, start = self.solve(hp, config), self.start(hp)
+        scores = psnr(result.x, self.truth)
+        best = np.nanmax(result.psnr, axis=1)
+        similarities = [
+            structural_similarity(
+                truth[..., 0].astype("float64"),
+                estimate[..., 0].astype("float64"),
+                data_range=1.0,
+            )
+            for truth, estimate in zip(self.truth, result.x, strict=True)
+        ]
+        return {
+            "psnr": float(scores.mean()),
+            "snr": float(snr(result.x, self.truth).mean()),
+            "ssim": float(np.mean(similarities)),
+            "start_psnr": float(psnr(start, self.truth).mean()),
+            "loss_of_best": float((best - scores).max()),
+            "iterations_taken": float(result.iterations.mean()),
+            "psnrs": scores,
+            # What has stopped keeps its last.
+            "psnr_curve": pd.DataFrame(result.psnr.T).ffill().mean(axis=1).to_numpy(),
+            "residual_curve": np.nanmean(result.residual, axis=0),
+            "estimate": result.x[0],
+            "start": start[0],
+        }
+
+    def start(self, hp):
+        """Returns what is seen of images without a prior."""
+        operator, y = self.problem(hp.get("task"), hp.get("seed"))
+        fidelity = TASKS[hp.get("task")].fidelity
+        start = fidelity.start(operator, ops.convert_to_tensor(y))
+        return np.clip(ops.convert_to_numpy(start), 0, 1)
+
+    def report(self, results, config):
+        return [
+            section
+            for task in config.task
+            if len(results.select(task=task))
+            for section in self._task(results, config, task)
+        ]
+
+    def _task(self, results, config, task):
+        rows = []
+        figure, ax = new_figure(
+            TASKS[task].title, "iteration", "PSNR, dB", xscale="log"
+        )
+        pictures = [("truth", self.truth[0])]
+        for denoiser in config.denoiser:
+            for solver in config.solver:
+                for step in config.step:
+                    runs = results.select(
+                        task=task, denoiser=denoiser, solver=solver, step=step
+                    )
+                    if not len(runs):
+                        continue
+                    rows.append(
+                        {
+                            "denoiser": denoiser,
+                            "method": solver,
+                            "step": f"x {step:g}",
+                            "PSNR, dB": format_mean(runs["psnr"]),
+                            "SNR, dB": format_mean(runs["snr"]),
+                            "SSIM": format_mean(runs["ssim"], digits=3),
+                            "below its best, dB": f"{runs['loss_of_best'].max():.2f}",
+                            "iterations": f"{runs['iterations_taken'].mean():.0f}",
+                        }
+                    )
+                    curves = results.curves(runs["run"].iloc[0])
+                    curve = curves["psnr_curve"]
+                    ax.plot(
+                        np.arange(1, len(curve) + 1),
+                        curve,
+                        label=f"{denoiser}, {solver}",
+                        **DENOISERS[denoiser].style,
+                    )
+                    if len(pictures) == 1:
+                        pictures.append(("seen", curves["start"]))
+                    pictures.append((f"{denoiser}, {solver}", curves["estimate"]))
+        ax.legend(fontsize="small")
+        start = format_mean(results.select(task=task)["start_psnr"][:1])
+        text = (
+            f"What is measured is worth {start} dB without a prior. Means over "
+            f"the images {', '.join(config.images)}, ± the deviation over seeds. PSNR "
+            "is for a peak of 1, SNR against the image's own energy: published tables "
+            "of MRI give the latter under the former's name."
+        )
+        return [
+            Section(
+                TASKS[task].title, text, pd.DataFrame(rows), figure, f"curves_{task}"
+            ),
+            Section(
+                f"{TASKS[task].title}: pictures",
+                figure=picture_grid(pictures),
+                name=f"pictures_{task}",
+            ),
+        ]
+
+
+def picture_grid(pictures, columns=4):
+    """Draws grey images `[height, width, 1]` with their names."""
+    rows = -(-len(pictures) // columns)
+    figure = Figure(figsize=(2.4 * columns, 2.6 * rows), dpi=120, layout="constrained")
+    for place, (name, image) in enumerate(pictures, 1):
+        ax = figure.add_subplot(rows, columns, place)
+        ax.imshow(image[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        ax.set_title(name, fontsize="small")
+        ax.axis("off")
+    return figure
