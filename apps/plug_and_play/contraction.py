@@ -34,7 +34,7 @@ class Contraction(PlugAndPlayStudy):
     presets["cpu"] = {
         **presets["quick"],
         "task": ["denoising", "sharpening", "mri_random"],
-        "denoiser": [*PAIR, "dncnn", "dncnn_realsn", "tv"],
+        "denoiser": [*PAIR, "unet", "tv"],
         "solver": ["admm", "fbs"],
         "images": ["camera", "ascent"],
         "iterations": 500,
@@ -133,7 +133,8 @@ class Contraction(PlugAndPlayStudy):
                     rows.append(self._row(run, found, denoiser, solver, step))
                     label = f"{denoiser}, {solver}, x {step:g}"
                     findings.append(f"- {label}: {found['verdict'][0]}")
-                    style = DENOISERS[denoiser].style
+                    thickness = 1 + config.step.index(step)
+                    style = {**DENOISERS[denoiser].style, "linewidth": thickness}
                     axis.hist(
                         found["factors"],
                         bins=np.linspace(0, 1.5, 61),
@@ -152,7 +153,7 @@ class Contraction(PlugAndPlayStudy):
                             20,
                             histtype="step",
                             label=denoiser,
-                            **style,
+                            **DENOISERS[denoiser].style,
                         )
         # What diverges would leave nothing to see of the others.
         beside.set_ylim(bottom=max(beside.get_ylim()[0], 0))

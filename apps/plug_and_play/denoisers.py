@@ -80,12 +80,4 @@ DENOISERS = {
     "simple_cnn_realsn": Denoiser(
         _network(f"simple_cnn_realsn_{LEVEL}"), bounded=True, style={"color": "tab:red"}
     ),
-    "dncnn": Denoiser(
-        _network(f"dncnn_small_{LEVEL}"), style={"color": "tab:blue", "linestyle": "--"}
-    ),
-    "dncnn_realsn": Denoiser(
-        _network(f"dncnn_small_realsn_{LEVEL}"),
-        bounded=True,
-        style={"color": "tab:blue"},
-    ),
 }

@@ -13,7 +13,6 @@ from zoo.metrics import psnr, snr
 from zoo.study import Section, format_mean, new_figure
 
 COMPARED = ("tv", "wavelet", "nlm", "unet", "simple_cnn", "simple_cnn_realsn")
-CNNS = ("simple_cnn", "simple_cnn_realsn", "dncnn", "dncnn_realsn")
 
 
 class Recovery(PlugAndPlayStudy):
@@ -36,7 +35,7 @@ class Recovery(PlugAndPlayStudy):
     presets["cpu"] = {
         **presets["quick"],
         "task": list(TASKS),
-        "denoiser": [*COMPARED, "dncnn", "dncnn_realsn"],
+        "denoiser": [*COMPARED],
         "solver": ["admm", "fbs"],
         "images": ["camera", "ascent", "china", "moon", "phantom"],
         "image_size": 128,
