@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 INSTALLED := $(VENV)/.installed
 LONG := tests/test_readme.py $(addprefix tests/apps/test_,critical_periods.py games.py \
-	large_batch_minima.py margins.py matrix_sensing.py sparse_recovery.py)
+	large_batch_minima.py margins.py matrix_sensing.py plug_and_play.py \
+	sparse_recovery.py)
 
 .PHONY: demo test studies lint format oldest benchmark
 
