@@ -1,6 +1,7 @@
 """What the experiments on Plug-and-Play methods share: flags, images, a run."""
 
 import importlib.util
+import itertools
 import warnings
 
 import numpy as np
@@ -67,12 +68,21 @@ class PlugAndPlayStudy(Study):
         self.truth = np.stack(list(load_images(config).values()))
         self.problems, self.networks = {}, {}
 
+    def grid(self, hp, config):
+        self.compared(hp, config)
+        hp.Choice("step", config.step)
+        self.seeds(hp, config)
+
     def space(self, hp, config):
+        self.compared(hp, config)
+        hp.Float("step", 0.1, 10.0, sampling="log")
+        self.seeds(hp, config)
+
+    def compared(self, hp, config):
+        """Declares what is compared."""
         hp.Choice("task", config.task)
         hp.Choice("denoiser", config.denoiser)
         hp.Choice("solver", config.solver)
-        hp.Float("step", 0.1, 10.0, sampling="log")
-        self.seeds(hp, config)
 
     def point(self, hp):
         """Returns what a point of the grid says to a solver, a dict of arguments."""
@@ -100,6 +110,30 @@ class PlugAndPlayStudy(Study):
                 iterations=config.iterations,
                 **settings,
             )
+
+    def report(self, results, config):
+        if config.search != "grid":
+            # Its trials differ in the step, too: they are no comparison.
+            return []
+        return [
+            section
+            for task in config.task
+            if len(results.select(task=task))
+            for section in self.sections(results, config, task)
+        ]
+
+    def sections(self, results, config, task):
+        """Returns the sections on one task."""
+        raise NotImplementedError
+
+    def conditions(self, results, config, task):
+        """Yields each condition of a task that has finished, and its runs."""
+        chosen = (config.denoiser, config.solver, config.step)
+        for denoiser, solver, step in itertools.product(*chosen):
+            point = {"denoiser": denoiser, "solver": solver, "step": step}
+            runs = results.select(task=task, **point)
+            if len(runs):
+                yield denoiser, solver, step, runs
 
     def problem(self, name, seed):
         """Returns the operator and the measurements of a task, made once."""

@@ -51,13 +51,6 @@ class Contraction(PlugAndPlayStudy):
         super().prepare(config)
         self.bounds = {}
 
-    def grid(self, hp, config):
-        hp.Choice("task", config.task)
-        hp.Choice("denoiser", config.denoiser)
-        hp.Choice("solver", config.solver)
-        hp.Choice("step", config.step)
-        self.seeds(hp, config)
-
     def run(self, hp, config, logdir):
         result = self.solve(hp, config, tolerance=0.0)
         certificate = self.certify(hp, result)
@@ -101,14 +94,7 @@ class Contraction(PlugAndPlayStudy):
             lipschitz_bound=self.bounds.get(name),
         )
 
-    def report(self, results, config):
-        sections = []
-        for task in config.task:
-            if len(results.select(task=task)):
-                sections += self._task(results, config, task)
-        return sections
-
-    def _task(self, results, config, task):
+    def sections(self, results, config, task):
         title, rows, findings = TASKS[task].title, [], []
         factors, axis = new_figure(
             f"{title}: contraction of a step",
@@ -120,41 +106,27 @@ class Contraction(PlugAndPlayStudy):
         )
         curves, beside = new_figure(title, "iteration", "PSNR, dB", xscale="log")
         drawn = set()
-        for denoiser in config.denoiser:
-            for solver in config.solver:
-                for step in config.step:
-                    runs = results.select(
-                        task=task, denoiser=denoiser, solver=solver, step=step
-                    )
-                    if not len(runs):
-                        continue
-                    run = runs.iloc[0]
-                    found = results.curves(run["run"])
-                    rows.append(self._row(run, found, denoiser, solver, step))
-                    label = f"{denoiser}, {solver}, x {step:g}"
-                    findings.append(f"- {label}: {found['verdict'][0]}")
-                    thickness = 1 + config.step.index(step)
-                    style = {**DENOISERS[denoiser].style, "linewidth": thickness}
-                    axis.hist(
-                        found["factors"],
-                        bins=np.linspace(0, 1.5, 61),
-                        histtype="step",
-                        label=label,
-                        **style,
-                    )
-                    curve = found["psnr_curve"]
-                    beside.plot(
-                        np.arange(1, len(curve) + 1), curve, label=label, **style
-                    )
-                    if denoiser not in drawn:
-                        drawn.add(denoiser)
-                        below.hist(
-                            found["ratios"],
-                            20,
-                            histtype="step",
-                            label=denoiser,
-                            **DENOISERS[denoiser].style,
-                        )
+        for denoiser, solver, step, runs in self.conditions(results, config, task):
+            run = runs.iloc[0]
+            found = results.curves(run["run"])
+            rows.append(self._row(run, found, denoiser, solver, step))
+            label = f"{denoiser}, {solver}, x {step:g}"
+            findings.append(f"- {label}: {found['verdict'][0]}")
+            style = DENOISERS[denoiser].style
+            line = {
+                **style,
+                "label": label,
+                "linewidth": 1 + config.step.index(step),
+            }
+            bins = np.linspace(0, 1.5, 61)
+            axis.hist(found["factors"], bins, histtype="step", **line)
+            curve = found["psnr_curve"]
+            beside.plot(np.arange(1, len(curve) + 1), curve, **line)
+            if denoiser not in drawn:
+                drawn.add(denoiser)
+                below.hist(
+                    found["ratios"], 20, histtype="step", label=denoiser, **style
+                )
         # What diverges would leave nothing to see of the others.
         beside.set_ylim(bottom=max(beside.get_ylim()[0], 0))
         for ax in (axis, below, beside):

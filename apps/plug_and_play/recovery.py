@@ -49,13 +49,6 @@ class Recovery(PlugAndPlayStudy):
         "runs": 3,
     }
 
-    def grid(self, hp, config):
-        hp.Choice("task", config.task)
-        hp.Choice("denoiser", config.denoiser)
-        hp.Choice("solver", config.solver)
-        hp.Choice("step", config.step)
-        self.seeds(hp, config)
-
     def run(self, hp, config, logdir):
         result, start = self.solve(hp, config), self.start(hp)
         scores = psnr(result.x, self.truth)
@@ -90,51 +83,36 @@ class Recovery(PlugAndPlayStudy):
         start = fidelity.start(operator, ops.convert_to_tensor(y))
         return np.clip(ops.convert_to_numpy(start), 0, 1)
 
-    def report(self, results, config):
-        return [
-            section
-            for task in config.task
-            if len(results.select(task=task))
-            for section in self._task(results, config, task)
-        ]
-
-    def _task(self, results, config, task):
+    def sections(self, results, config, task):
         rows = []
         figure, ax = new_figure(
             TASKS[task].title, "iteration", "PSNR, dB", xscale="log"
         )
         pictures = [("truth", self.truth[0])]
-        for denoiser in config.denoiser:
-            for solver in config.solver:
-                for step in config.step:
-                    runs = results.select(
-                        task=task, denoiser=denoiser, solver=solver, step=step
-                    )
-                    if not len(runs):
-                        continue
-                    rows.append(
-                        {
-                            "denoiser": denoiser,
-                            "method": solver,
-                            "step": f"x {step:g}",
-                            "PSNR, dB": format_mean(runs["psnr"]),
-                            "SNR, dB": format_mean(runs["snr"]),
-                            "SSIM": format_mean(runs["ssim"], digits=3),
-                            "below its best, dB": f"{runs['loss_of_best'].max():.2f}",
-                            "iterations": f"{runs['iterations_taken'].mean():.0f}",
-                        }
-                    )
-                    curves = results.curves(runs["run"].iloc[0])
-                    curve = curves["psnr_curve"]
-                    ax.plot(
-                        np.arange(1, len(curve) + 1),
-                        curve,
-                        label=f"{denoiser}, {solver}",
-                        **DENOISERS[denoiser].style,
-                    )
-                    if len(pictures) == 1:
-                        pictures.append(("seen", curves["start"]))
-                    pictures.append((f"{denoiser}, {solver}", curves["estimate"]))
+        for denoiser, solver, step, runs in self.conditions(results, config, task):
+            rows.append(
+                {
+                    "denoiser": denoiser,
+                    "method": solver,
+                    "step": f"x {step:g}",
+                    "PSNR, dB": format_mean(runs["psnr"]),
+                    "SNR, dB": format_mean(runs["snr"]),
+                    "SSIM": format_mean(runs["ssim"], digits=3),
+                    "below its best, dB": f"{runs['loss_of_best'].max():.2f}",
+                    "iterations": f"{runs['iterations_taken'].mean():.0f}",
+                }
+            )
+            curves = results.curves(runs["run"].iloc[0])
+            curve, label = curves["psnr_curve"], f"{denoiser}, {solver}"
+            ax.plot(
+                np.arange(1, len(curve) + 1),
+                curve,
+                label=label,
+                **DENOISERS[denoiser].style,
+            )
+            if len(pictures) == 1:
+                pictures.append(("seen", curves["start"]))
+            pictures.append((label, curves["estimate"]))
         ax.legend(fontsize="small")
         start = format_mean(results.select(task=task)["start_psnr"][:1])
         text = (
