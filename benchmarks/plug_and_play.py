@@ -87,7 +87,7 @@ def steadiness(quick):
         y = task.measure(operator, truth, 0)
         cells = []
         for denoiser in (FREE, BOUNDED):
-            step, _ = suited(task, operator, y, "admm", 1.0)
+            step, _ = suited(task, DENOISERS[denoiser], operator, y, "admm", 1.0)
             result = pnp_admm(
                 y,
                 operator,
@@ -122,13 +122,13 @@ def mri(quick):
         scores = {}
         for denoiser in ("tv", "unet", BOUNDED):
             entry = DENOISERS[denoiser]
-            step, sigma = suited(task, operator, y, "admm", 1.0)
+            step, sigma = suited(task, entry, operator, y, "admm", 1.0)
             result = pnp_admm(
                 y,
                 operator,
                 entry.make(task),
                 step=step,
-                sigma=sigma if entry.levels else None,
+                sigma=sigma,
                 truth=truth,
                 iterations=100 if denoiser == "tv" else 50,
             )

@@ -9,7 +9,7 @@ from absl import flags
 from skimage.data import shepp_logan_phantom
 from skimage.transform import resize
 
-from zoo.apps.plug_and_play.denoisers import DENOISERS
+from zoo.apps.plug_and_play.denoisers import DENOISERS, LEVEL
 from zoo.apps.plug_and_play.tasks import TASKS
 from zoo.data import average_pool, load_natural_images
 from zoo.solvers import plug_and_play
@@ -88,13 +88,15 @@ class PlugAndPlayStudy(Study):
         """Returns what a point of the grid says to a solver, a dict of arguments."""
         task, denoiser = TASKS[hp.get("task")], DENOISERS[hp.get("denoiser")]
         operator, y = self.problem(hp.get("task"), hp.get("seed"))
-        step, sigma = suited(task, operator, y, hp.get("solver"), hp.get("step"))
+        step, sigma = suited(
+            task, denoiser, operator, y, hp.get("solver"), hp.get("step")
+        )
         return {
             "y": y,
             "operator": operator,
             "denoiser": self.network(hp.get("task"), hp.get("denoiser")),
             "step": step,
-            "sigma": sigma if denoiser.levels else None,
+            "sigma": sigma,
             "fidelity": task.fidelity,
         }
 
@@ -151,13 +153,16 @@ class PlugAndPlayStudy(Study):
         return self.networks[key]
 
 
-def suited(task, operator, y, solver, factor):
-    """Returns the step and the noise level of a method that suit a task."""
+def suited(task, denoiser, operator, y, solver, factor):
+    """Returns the step that suits a task and a denoiser, and the level it is given."""
     if solver != "fbs":
-        return factor * task.step, task.sigma / 255
-    # Its denoiser sees the noise that a step lets in.
-    step = factor / task.fidelity.smoothness(operator, y)
-    return step, task.sigma / 255 if task.noise is None else step**0.5 * task.noise
+        level = (task.sigma if denoiser.levels else LEVEL) / 255
+        step = factor * task.ratio * (level / task.noise) ** 2
+    else:
+        step = factor / task.fidelity.smoothness(operator, y)
+        # The noise that a step lets in.
+        level = step**0.5 * task.noise
+    return step, level if denoiser.levels else None
 
 
 def load_images(config):
