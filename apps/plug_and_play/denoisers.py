@@ -42,20 +42,18 @@ def _network(name):
 
 def non_local_means(images, sigma):
     """Denoises a batch by the non-local means of scikit-image."""
-    return np.stack(
-        [
-            denoise_nl_means(
-                image,
-                patch_size=5,
-                patch_distance=6,
-                h=0.8 * level,
-                sigma=level,
-                fast_mode=True,
-                channel_axis=-1,
-            )
-            for image, level in zip(images, np.ravel(sigma), strict=True)
-        ]
-    )
+    estimates = [
+        denoise_nl_means(
+            image[..., 0],
+            patch_size=5,
+            patch_distance=6,
+            h=0.8 * level,
+            sigma=level,
+            fast_mode=True,
+        )
+        for image, level in zip(images, np.ravel(sigma), strict=True)
+    ]
+    return np.stack(estimates)[..., None]
 
 
 def bm3d(images, sigma):
