@@ -8,8 +8,8 @@ import numpy as np
 from keras import ops
 
 from zoo.layers.convolution_norm import convolution_bound, convolution_norm
+from zoo.layers.cosine_dense import check_count
 from zoo.layers.real_spectral_norm import RealSpectralNormConv2D, check_size
-from zoo.losses.checks import check_integer
 
 CONTRACTIONS = ("linear", "relu", "relu6", "sigmoid", "softplus", "softsign", "tanh")
 IDENTITIES = (keras.layers.Dropout, keras.layers.Flatten, keras.layers.Reshape)
@@ -94,7 +94,7 @@ def lipschitz_report(model, image_size=None, steps=200):
             f"Received: model={model!r}"
         )
     size = None if image_size is None else check_size(image_size)
-    steps = check_integer("steps", steps, 1)
+    steps = check_count("steps", steps)
     chain, why = _chain(model)
     found = model.layers if chain is None else chain
     layers = [

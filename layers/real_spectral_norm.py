@@ -1,12 +1,14 @@
 """Convolutions that are normalised by their norm as maps of images."""
 
+import math
+import numbers
+
 import keras
 import numpy as np
 from keras import ops
 
 from zoo.layers.convolution_norm import convolution_norm, singular_vector
-from zoo.layers.cosine_dense import at_least_float32
-from zoo.losses.checks import check_choice, check_integer, check_number
+from zoo.layers.cosine_dense import at_least_float32, check_count
 
 WARM_STEPS = 50
 TINY = float(np.finfo("float32").tiny)
@@ -100,9 +102,13 @@ class RealSpectralNormConv2D(keras.layers.Conv2D):
                 raise ValueError(
                     f"`{name}` must be {value!r}. Received: {name}={given!r}"
                 )
-        self.norm = check_number("norm", norm, TINY, allowed="a number above 0")
+        self.norm = check_norm(norm)
         self.image_size = check_size(image_size)
-        self.mode = check_choice("mode", mode, ("clip", "equal"))
+        if mode not in ("clip", "equal"):
+            raise ValueError(
+                f"`mode` must be 'clip' or 'equal'. Received: mode={mode!r}"
+            )
+        self.mode = mode
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -152,7 +158,7 @@ class RealSpectralNormConv2D(keras.layers.Conv2D):
         kernel = ops.cast(self.normalized_kernel(), self.compute_dtype)
         kernel = ops.convert_to_numpy(ops.cast(kernel, self.u.dtype))
         size = self.image_size if image_size is None else check_size(image_size)
-        steps = check_integer("steps", steps, 1)
+        steps = check_count("steps", steps)
         return convolution_norm(kernel, size, self.dilation_rate, steps)
 
     def settle(self):
@@ -230,10 +236,18 @@ def _unit(x):
     return x / ops.maximum(_norm(x), TINY)
 
 
+def check_norm(norm):
+    """Returns a number above 0 as a float."""
+    number = isinstance(norm, numbers.Real) and not isinstance(norm, bool)
+    if number and TINY <= norm < math.inf:
+        return float(norm)
+    raise ValueError(f"`norm` must be a number above 0. Received: norm={norm!r}")
+
+
 def check_size(size):
     """Returns the height and the width of images as a tuple."""
     if isinstance(size, (tuple, list)) and len(size) == 2:
-        return tuple(check_integer("image_size", side, 1) for side in size)
+        return tuple(check_count("image_size", side) for side in size)
     raise ValueError(
         f"`image_size` must be a pair of integers. Received: image_size={size!r}"
     )

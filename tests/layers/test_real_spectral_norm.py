@@ -677,7 +677,7 @@ def test_bad_arguments(arguments):
 
 def test_bad_calls():
     layer = built()
-    with pytest.raises(ValueError, match="`steps` must be an integer from 1"):
+    with pytest.raises(ValueError, match="`steps` must be an int from 1"):
         layer.measured_norm(0)
     for function in (fold_normalization, lipschitz_report):
         for model in (layer, Late()):
