@@ -1,12 +1,15 @@
 # make demo: a study on embedded data. make test: lint and tests. make studies: the tests
-# that train for minutes, which `make test` leaves out. All install first.
+# of studies and others that take minutes, which `make test` leaves out. All install first.
 
 PYTHON ?= python3
 VENV ?= .venv
 INSTALLED := $(VENV)/.installed
-LONG := tests/test_readme.py $(addprefix tests/apps/test_,critical_periods.py games.py \
-	large_batch_minima.py margins.py matrix_sensing.py plug_and_play.py \
-	sparse_recovery.py)
+STUDIES := critical_periods games large_batch_minima margins matrix_sensing \
+	plug_and_play sparse_recovery
+LONG := tests/test_readme.py $(STUDIES:%=tests/apps/test_%.py) \
+	tests/losses/test_all_losses.py tests/optimizers/test_factored_gradient_descent.py \
+	$(addprefix tests/zoo/models/test_,denoisers.py large_margin.py unrolled.py) \
+	$(addprefix tests/zoo/solvers/,matrix_sensing/test_solve.py test_sparse.py)
 
 .PHONY: demo test studies lint format oldest benchmark
 

@@ -10,7 +10,8 @@ from zoo.layers.operators.fourier import FourierDiagonal
 BOUNDARIES = ("circular", "zero", "reflect")
 
 
-@keras.saving.register_keras_serializable(package="zoo")
+# Another than the deficit of that name, `zoo.data.Blur`.
+@keras.saving.register_keras_serializable(package="zoo", name="BlurOperator")
 class Blur(FourierDiagonal):
     """Measurements `y = k * x`, the convolution of each channel: deblurring.
 
