@@ -41,7 +41,7 @@ class Window(CriticalPeriodsStudy):
             "model": ["small_cnn"],
             "onset": [0, 10, 20],
             "window_epochs": 20,
-            "limit": 2048,
+            "limit": 1024,
             "runs": 3,
         },
         "paper": {
