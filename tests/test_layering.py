@@ -69,3 +69,15 @@ def test_the_rules_catch_what_they_forbid():
     assert not allowed("zoo._backend", "zoo.layers")
     assert allowed("zoo.models.mlp", "zoo.layers.GhostBatchNorm")
     assert allowed("zoo.apps.large_batch", "zoo.study.main")
+
+
+def test_no_two_classes_are_saved_under_one_name():
+    names = []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for call in getattr(node, "decorator_list", []):
+                if "register_keras_serializable" in ast.unparse(call):
+                    given = {word.arg: word.value.value for word in call.keywords}
+                    names.append((given["package"], given.get("name", node.name)))
+    assert len(names) > 50
+    assert len(set(names)) == len(names)
