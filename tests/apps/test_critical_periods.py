@@ -434,4 +434,4 @@ def test_mistakes_of_one_experiment(complaint):
 
 def test_a_dry_run_lists_the_points(call, capsys, tmp_path):
     assert call(tmp_path, "--experiment=window", "--dry_run") == 0
-    assert "arm=blur,onset=8,seed=1" in capsys.readouterr().out
+    assert "arm=blur,onset=8,seed=0" in capsys.readouterr().out
