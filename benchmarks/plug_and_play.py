@@ -12,7 +12,12 @@ import keras
 import numpy as np
 from timing import print_table, run_sections, times, verdicts
 
-from zoo.apps.plug_and_play.common import suited
+from zoo.apps.plug_and_play.common import (
+    geometric_mean,
+    moving_factors,
+    progress,
+    suited,
+)
 from zoo.apps.plug_and_play.denoisers import DENOISERS
 from zoo.apps.plug_and_play.tasks import TASKS
 from zoo.data import load_natural_images
@@ -80,30 +85,16 @@ def bm3d(images, level, quick):
 def steadiness(quick):
     """How far the last of many iterations is below the best, of each task."""
     truth = photographs(64 if quick else 128)
-    count = 100 if quick else 500
+    settings = {"iterations": 100 if quick else 500, "tolerance": 0.0}
     rows, good = [], True
-    for name, task in TASKS.items():
-        operator = task.operator(truth.shape[1:], 0)
-        y = task.measure(operator, truth, 0)
+    for name in TASKS:
         cells = []
         for denoiser in (FREE, BOUNDED):
-            step, _ = suited(task, DENOISERS[denoiser], operator, y, "admm", 1.0)
-            result = pnp_admm(
-                y,
-                operator,
-                network(denoiser),
-                step=step,
-                fidelity=task.fidelity,
-                truth=truth,
-                iterations=count,
-                tolerance=0.0,
-            )
-            loss = (np.nanmax(result.psnr, axis=1) - result.psnr[:, -1]).max()
+            result = recover(name, denoiser, truth, **settings)
+            loss = progress(result)["loss_of_best"]
             holds = denoiser == FREE or loss <= WITHIN
-            factor = np.exp(np.log(result.contraction).mean())
-            cells.append(
-                f"{loss:.2f} ({factor:.3f})" + ("" if holds else " **broken**")
-            )
+            cell = f"{loss:.2f} ({geometric_mean(moving_factors(result)):.3f})"
+            cells.append(cell if holds else f"{cell} **broken**")
             good &= holds
         rows.append([name, *cells])
     print(f"Below the best, dB, <= {WITHIN} with the norm; and the mean factor.\n")
@@ -116,29 +107,26 @@ def mri(quick):
     truth = photographs(64 if quick else 256)
     rows, good = [], True
     for name in ("mri_random", "mri_radial", "mri_cartesian"):
-        task = TASKS[name]
-        operator = task.operator(truth.shape[1:], 0)
-        y = task.measure(operator, truth, 0)
-        scores = {}
-        for denoiser in ("tv", "unet", BOUNDED):
-            entry = DENOISERS[denoiser]
-            step, sigma = suited(task, entry, operator, y, "admm", 1.0)
-            result = pnp_admm(
-                y,
-                operator,
-                entry.make(task),
-                step=step,
-                sigma=sigma,
-                truth=truth,
-                iterations=100 if denoiser == "tv" else 50,
-            )
-            scores[denoiser] = psnr(result.x, truth).mean()
+        scores = {
+            denoiser: progress(recover(name, denoiser, truth, iterations=count))["psnr"]
+            for denoiser, count in (("tv", 100), ("unet", 50), (BOUNDED, 50))
+        }
         gain = scores["unet"] - scores["tv"]
         check = {f"U-Net >= TV + {MRI_GAIN:g}": gain >= MRI_GAIN}
         rows.append([name, *(f"{one:.2f}" for one in scores.values()), verdicts(check)])
         good &= all(check.values())
     print_table(["mask", "TV", "U-Net", BOUNDED, "bound"], rows)
     return good
+
+
+def recover(name, denoiser, truth, **settings):
+    """Recovers images from a task's measurements by ADMM, as the study does."""
+    task, entry = TASKS[name], DENOISERS[denoiser]
+    operator = task.operator(truth.shape[1:], 0)
+    y = task.measure(operator, truth, 0)
+    step, sigma = suited(task, entry, operator, y, "admm", 1.0)
+    settings = {"fidelity": task.fidelity, "truth": truth, **settings}
+    return pnp_admm(y, operator, entry.make(task), step=step, sigma=sigma, **settings)
 
 
 def proofs(quick):
@@ -149,7 +137,7 @@ def proofs(quick):
     operator = Blur(shape, np.outer(line, line), boundary="circular")
     mu, smoothness = operator.strong_convexity(), operator.operator_norm() ** 2
     rows, good = [], True
-    net = network(BOUNDED)
+    net = DENOISERS[BOUNDED].make(None)
     eps = lipschitz_report(net).product
     for solver, method, step in (
         (pnp_drs, "drs", 20.0),
@@ -184,11 +172,6 @@ def proofs(quick):
 def photographs(side):
     images = load_natural_images("test").values()
     return np.stack([image[:side, :side] for image in images])
-
-
-@functools.cache
-def network(denoiser):
-    return DENOISERS[denoiser].make(None)
 
 
 if __name__ == "__main__":

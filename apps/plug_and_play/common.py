@@ -5,6 +5,7 @@ import itertools
 import warnings
 
 import numpy as np
+import pandas as pd
 from absl import flags
 from skimage.data import shepp_logan_phantom
 from skimage.transform import resize
@@ -23,6 +24,8 @@ PHANTOM = "phantom"
 SIDE = 256
 # For three levels of wavelets.
 MULTIPLE = 8
+# Of a point, which float32 rounds to 1e-7 of it.
+SMALLEST_CHANGE = 1e-5
 
 
 class PlugAndPlayStudy(Study):
@@ -65,7 +68,7 @@ class PlugAndPlayStudy(Study):
                 "--denoiser=bm3d needs the package bm3d: pip install "
                 "'keras-study-zoo[bm3d]'"
             )
-        self.truth = np.stack(list(load_images(config).values()))
+        self.names, self.truth = load_images(config)
         self.problems, self.networks = {}, {}
 
     def grid(self, hp, config):
@@ -165,8 +168,30 @@ def suited(task, denoiser, operator, y, solver, factor):
     return step, level if denoiser.levels else None
 
 
+def progress(result):
+    """Returns the mean PSNR, in the end and on the way, and what was lost of it."""
+    # What has stopped keeps its last.
+    psnr = pd.DataFrame(result.psnr.T).ffill()
+    return {
+        "psnr": float(psnr.iloc[-1].mean()),
+        "loss_of_best": float((psnr.max() - psnr.iloc[-1]).max()),
+        "psnr_curve": psnr.mean(axis=1).to_numpy(),
+    }
+
+
+def moving_factors(result):
+    """Returns the contractions of changes that are more than rounding."""
+    moving = result.residual[:, 1:] > SMALLEST_CHANGE
+    return result.contraction[moving & np.isfinite(result.contraction)]
+
+
+def geometric_mean(factors):
+    """Returns the root of the product of all of them."""
+    return float(np.exp(np.log(np.maximum(factors, 1e-30)).mean()))
+
+
 def load_images(config):
-    """Returns test images of one size, a dict of `[height, width, 1]`.
+    """Returns the names of test images, and the images `[batch, side, side, 1]`.
 
     Raises:
         ValueError: with one line that names the flag.
@@ -199,7 +224,7 @@ def load_images(config):
         raise ValueError(
             f"--image_size={config.image_size} must be a multiple of {MULTIPLE}"
         )
-    return dict(zip(names, images.astype("float32"), strict=True))
+    return names, images.astype("float32")
 
 
 def phantom(side):

@@ -3,14 +3,18 @@
 import numpy as np
 import pandas as pd
 
-from zoo.apps.plug_and_play.common import PlugAndPlayStudy
+from zoo.apps.plug_and_play.common import (
+    PlugAndPlayStudy,
+    geometric_mean,
+    moving_factors,
+    progress,
+)
 from zoo.apps.plug_and_play.denoisers import DENOISERS, LEVEL
 from zoo.apps.plug_and_play.tasks import TASKS
 from zoo.layers import lipschitz_report
 from zoo.solvers.plug_and_play import certify
 from zoo.study import Section, new_figure
 
-SMALLEST_CHANGE = 1e-5
 PAIR = ("simple_cnn", "simple_cnn_realsn")
 
 
@@ -54,20 +58,15 @@ class Contraction(PlugAndPlayStudy):
     def run(self, hp, config, logdir):
         result = self.solve(hp, config, tolerance=0.0)
         certificate = self.certify(hp, result)
-        # Below it a change is rounding, and so is its ratio to the one before.
-        moving = result.residual[:, 1:] > SMALLEST_CHANGE
-        factors = result.contraction[moving & np.isfinite(result.contraction)]
-        final = result.psnr[np.arange(len(result.psnr)), result.iterations - 1]
+        factors = moving_factors(result)
         optional = {
             "proved_factor": certificate.factor,
             "asymmetry": certificate.asymmetry,
         }
         return {
-            "psnr": float(final.mean()),
-            "loss_of_best": float((np.nanmax(result.psnr, axis=1) - final).max()),
+            **progress(result),
             "diverged": float(np.mean(result.stop_reason == "diverged")),
-            # The geometric mean: the root of the product of all of them.
-            "mean_factor": float(np.exp(np.log(np.maximum(factors, 1e-30)).mean())),
+            "mean_factor": geometric_mean(factors),
             "largest_factor": float(factors.max()),
             "measured_eps": certificate.measured_eps,
             "mu": certificate.mu,
@@ -78,7 +77,6 @@ class Contraction(PlugAndPlayStudy):
             "condition": np.array(certificate.condition),
             "factors": factors,
             "ratios": certificate.ratios,
-            "psnr_curve": pd.DataFrame(result.psnr.T).ffill().mean(axis=1).to_numpy(),
         }
 
     def certify(self, hp, result):
@@ -132,7 +130,7 @@ class Contraction(PlugAndPlayStudy):
         for ax in (axis, below, beside):
             ax.legend(fontsize="x-small")
         text = (
-            f"{config.iterations} iterations on {', '.join(config.images)}. The factor "
+            f"{config.iterations} iterations on {', '.join(self.names)}. The factor "
             "is the geometric mean over those whose change is above 1e-5 of the point: "
             "below, float32 rounds it. `eps` is the largest ratio of (19) "
             "that was seen, at pairs near the estimates and along the worst direction; "

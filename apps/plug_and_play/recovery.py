@@ -6,7 +6,7 @@ from keras import ops
 from matplotlib.figure import Figure
 from skimage.metrics import structural_similarity
 
-from zoo.apps.plug_and_play.common import PlugAndPlayStudy
+from zoo.apps.plug_and_play.common import PlugAndPlayStudy, progress
 from zoo.apps.plug_and_play.denoisers import DENOISERS
 from zoo.apps.plug_and_play.tasks import TASKS
 from zoo.metrics import psnr, snr
@@ -52,7 +52,6 @@ class Recovery(PlugAndPlayStudy):
     def run(self, hp, config, logdir):
         result, start = self.solve(hp, config), self.start(hp)
         scores = psnr(result.x, self.truth)
-        best = np.nanmax(result.psnr, axis=1)
         similarities = [
             structural_similarity(
                 truth[..., 0].astype("float64"),
@@ -62,15 +61,13 @@ class Recovery(PlugAndPlayStudy):
             for truth, estimate in zip(self.truth, result.x, strict=True)
         ]
         return {
+            **progress(result),
             "psnr": float(scores.mean()),
             "snr": float(snr(result.x, self.truth).mean()),
             "ssim": float(np.mean(similarities)),
             "start_psnr": float(psnr(start, self.truth).mean()),
-            "loss_of_best": float((best - scores).max()),
             "iterations_taken": float(result.iterations.mean()),
             "psnrs": scores,
-            # What has stopped keeps its last.
-            "psnr_curve": pd.DataFrame(result.psnr.T).ffill().mean(axis=1).to_numpy(),
             "residual_curve": np.nanmean(result.residual, axis=0),
             "estimate": result.x[0],
             "start": start[0],
@@ -117,7 +114,7 @@ class Recovery(PlugAndPlayStudy):
         start = format_mean(results.select(task=task)["start_psnr"][:1])
         text = (
             f"What is measured is worth {start} dB without a prior. Means over "
-            f"the images {', '.join(config.images)}, ± the deviation over seeds. PSNR "
+            f"the images {', '.join(self.names)}, ± the deviation over seeds. PSNR "
             "is for a peak of 1, SNR against the image's own energy: published tables "
             "of MRI give the latter under the former's name."
         )

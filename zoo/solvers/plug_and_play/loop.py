@@ -7,14 +7,7 @@ import keras
 from keras import ops
 
 from zoo.solvers.plug_and_play.methods import METHODS
-from zoo.solvers.sparse.loop import joined
-
-RUNNING, CONVERGED, DIVERGED = range(3)
-REASONS = {
-    RUNNING: "max_iterations",
-    CONVERGED: "converged",
-    DIVERGED: "diverged",
-}
+from zoo.solvers.sparse.loop import CONVERGED, DIVERGED, RUNNING, joined
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,9 +12,10 @@ from zoo.losses.checks import check_integer, check_number
 from zoo.solvers.plug_and_play import checks
 from zoo.solvers.plug_and_play.certificate import step_interval
 from zoo.solvers.plug_and_play.certify import certify
-from zoo.solvers.plug_and_play.loop import DIVERGED, REASONS, Structure, run
+from zoo.solvers.plug_and_play.loop import Structure, run
 from zoo.solvers.plug_and_play.problem import Problem
 from zoo.solvers.plug_and_play.result import PlugAndPlayResult, make_histories
+from zoo.solvers.sparse.loop import DIVERGED, REASONS
 
 # What rounding may add to the product of the steps of PDHG.
 SLACK = 1e-6
