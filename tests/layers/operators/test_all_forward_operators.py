@@ -385,8 +385,9 @@ def test_symbolic_output_tells_the_truth(row):
 
 @every_row
 def test_registered_under_zoo(row):
-    name = keras.saving.get_registered_name(row.operator)
-    assert name == f"zoo>{row.operator.__name__}"
+    # The deficit of zoo.data is the "Blur" of saved models.
+    saved = "BlurOperator" if row.operator is Blur else row.operator.__name__
+    assert keras.saving.get_registered_name(row.operator) == f"zoo>{saved}"
 
 
 @every_row
