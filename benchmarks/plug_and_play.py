@@ -20,7 +20,7 @@ from zoo.apps.plug_and_play.common import (
 )
 from zoo.apps.plug_and_play.denoisers import DENOISERS
 from zoo.apps.plug_and_play.tasks import TASKS
-from zoo.data import load_natural_images
+from zoo.data import average_pool, load_natural_images
 from zoo.layers import lipschitz_report
 from zoo.layers.operators import Blur
 from zoo.metrics import psnr
@@ -170,8 +170,8 @@ def proofs(quick):
 
 
 def photographs(side):
-    images = load_natural_images("test").values()
-    return np.stack([image[:side, :side] for image in images])
+    images = np.stack(list(load_natural_images("test").values()))
+    return average_pool(images, side).astype("float32")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,15 @@
 """What the experiments on Plug-and-Play methods share: flags, images, a run."""
 
-import importlib.util
 import itertools
 import warnings
 
 import numpy as np
 import pandas as pd
 from absl import flags
-from skimage.data import shepp_logan_phantom
-from skimage.transform import resize
 
+from zoo.apps.imaging import check_bm3d, load_images
 from zoo.apps.plug_and_play.denoisers import DENOISERS, LEVEL
 from zoo.apps.plug_and_play.tasks import TASKS
-from zoo.data import average_pool, load_natural_images
 from zoo.solvers import plug_and_play
 from zoo.study import Study
 
@@ -20,10 +17,6 @@ SOLVERS = {
     name: getattr(plug_and_play, f"pnp_{name}")
     for name in ("admm", "drs", "fbs", "pdhg")
 }
-PHANTOM = "phantom"
-SIDE = 256
-# For three levels of wavelets.
-MULTIPLE = 8
 # Of a point, which float32 rounds to 1e-7 of it.
 SMALLEST_CHANGE = 1e-5
 
@@ -63,11 +56,7 @@ class PlugAndPlayStudy(Study):
             raise ValueError(
                 f"--strategy={config.strategy} must be none: nothing is trained"
             )
-        if "bm3d" in config.denoiser and importlib.util.find_spec("bm3d") is None:
-            raise ValueError(
-                "--denoiser=bm3d needs the package bm3d: pip install "
-                "'keras-study-zoo[bm3d]'"
-            )
+        check_bm3d(config.denoiser)
         self.names, self.truth = load_images(config)
         self.problems, self.networks = {}, {}
 
@@ -159,8 +148,10 @@ class PlugAndPlayStudy(Study):
 def suited(task, denoiser, operator, y, solver, factor):
     """Returns the step that suits a task and a denoiser, and the level it is given."""
     if solver != "fbs":
-        level = (task.sigma if denoiser.levels else LEVEL) / 255
-        step = factor * task.ratio * (level / task.noise) ** 2
+        level, ratio = LEVEL / 255, task.fixed_ratio
+        if denoiser.levels:
+            level, ratio = task.sigma / 255, task.ratio
+        step = factor * ratio * (level / task.noise) ** 2
     else:
         step = factor / task.fidelity.smoothness(operator, y)
         # The noise that a step lets in.
@@ -188,52 +179,3 @@ def moving_factors(result):
 def geometric_mean(factors):
     """Returns the root of the product of all of them."""
     return float(np.exp(np.log(np.maximum(factors, 1e-30)).mean()))
-
-
-def load_images(config):
-    """Returns the names of test images, and the images `[batch, side, side, 1]`.
-
-    Raises:
-        ValueError: with one line that names the flag.
-    """
-    try:
-        known = load_natural_images("test", data_dir=config.data_dir)
-    except (ValueError, FileNotFoundError) as error:
-        raise ValueError(f"--data_dir={config.data_dir}: {error}") from None
-    if config.data_dir is None:
-        known[PHANTOM] = phantom(SIDE)
-        names = config.images
-    else:
-        names = list(known)
-    for name in names:
-        if name not in known:
-            raise ValueError(f"--images={name} must hold some of {', '.join(known)}")
-    if not names or len(set(names)) < len(names):
-        raise ValueError("--images must hold different names, one at least")
-    side = min(min(known[name].shape[:2]) for name in names)
-    side -= side % MULTIPLE
-    if side < MULTIPLE:
-        raise ValueError(f"--images must have sides from {MULTIPLE} pixels up")
-    images = np.stack([middle(known[name], side) for name in names])
-    if config.image_size:
-        try:
-            images = average_pool(images, config.image_size)
-        except ValueError as error:
-            raise ValueError(f"--image_size={config.image_size}: {error}") from None
-    if images.shape[1] % MULTIPLE:
-        raise ValueError(
-            f"--image_size={config.image_size} must be a multiple of {MULTIPLE}"
-        )
-    return names, images.astype("float32")
-
-
-def phantom(side):
-    """Returns the Shepp-Logan phantom, `[side, side, 1]`."""
-    image = resize(shepp_logan_phantom(), (side, side), anti_aliasing=True)
-    return np.clip(image, 0, 1)[..., None].astype("float32")
-
-
-def middle(image, side):
-    """Cuts the middle of an image."""
-    top, left = ((size - side) // 2 for size in image.shape[:2])
-    return image[top : top + side, left : left + side]

@@ -4,9 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
-import numpy as np
-from skimage.restoration import denoise_nl_means
-
+from zoo.apps.imaging import bm3d, non_local_means
 from zoo.models.denoisers import pretrained
 from zoo.solvers.plug_and_play import TotalVariation, Wavelet
 
@@ -38,30 +36,6 @@ def _prior(name):
 
 def _network(name):
     return lambda task: pretrained(name)
-
-
-def non_local_means(images, sigma):
-    """Denoises a batch by the non-local means of scikit-image."""
-    estimates = [
-        denoise_nl_means(
-            image[..., 0],
-            patch_size=5,
-            patch_distance=6,
-            h=0.8 * level,
-            sigma=level,
-            fast_mode=True,
-        )
-        for image, level in zip(images, np.ravel(sigma), strict=True)
-    ]
-    return np.stack(estimates)[..., None]
-
-
-def bm3d(images, sigma):
-    """Denoises a batch by BM3D, of the package of that name."""
-    from bm3d import bm3d
-
-    pairs = zip(images, np.ravel(sigma), strict=True)
-    return np.stack([bm3d(image[..., 0], level)[..., None] for image, level in pairs])
 
 
 DENOISERS = {

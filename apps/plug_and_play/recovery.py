@@ -3,9 +3,8 @@
 import numpy as np
 import pandas as pd
 from keras import ops
-from matplotlib.figure import Figure
-from skimage.metrics import structural_similarity
 
+from zoo.apps.imaging import picture_grid, similarities
 from zoo.apps.plug_and_play.common import PlugAndPlayStudy, progress
 from zoo.apps.plug_and_play.denoisers import DENOISERS
 from zoo.apps.plug_and_play.tasks import TASKS
@@ -52,19 +51,11 @@ class Recovery(PlugAndPlayStudy):
     def run(self, hp, config, logdir):
         result, start = self.solve(hp, config), self.start(hp)
         scores = psnr(result.x, self.truth)
-        similarities = [
-            structural_similarity(
-                truth[..., 0].astype("float64"),
-                estimate[..., 0].astype("float64"),
-                data_range=1.0,
-            )
-            for truth, estimate in zip(self.truth, result.x, strict=True)
-        ]
         return {
             **progress(result),
             "psnr": float(scores.mean()),
             "snr": float(snr(result.x, self.truth).mean()),
-            "ssim": float(np.mean(similarities)),
+            "ssim": float(similarities(result.x, self.truth).mean()),
             "start_psnr": float(psnr(start, self.truth).mean()),
             "iterations_taken": float(result.iterations.mean()),
             "psnrs": scores,
@@ -128,15 +119,3 @@ class Recovery(PlugAndPlayStudy):
                 name=f"pictures_{task}",
             ),
         ]
-
-
-def picture_grid(pictures, columns=4):
-    """Draws grey images `[height, width, 1]` with their names."""
-    rows = -(-len(pictures) // columns)
-    figure = Figure(figsize=(2.4 * columns, 2.6 * rows), dpi=120, layout="constrained")
-    for place, (name, image) in enumerate(pictures, 1):
-        ax = figure.add_subplot(rows, columns, place)
-        ax.imshow(image[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        ax.set_title(name, fontsize="small")
-        ax.axis("off")
-    return figure

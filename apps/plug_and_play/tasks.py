@@ -28,9 +28,11 @@ class Task:
         title: str.
         operator: function of the images' shape and a seed to a `LinearOperator`.
         noise: float, the standard deviation of each real number that is measured, in
-            intensities; of photons about that of the likeliest image.
-        ratio: float, the step of ADMM and DRS in units of `(level / noise)^2`, with the
-            level that a denoiser is for: 1 is that of the most likely image.
+            intensities; 1 of photons, whose term is a likelihood as it is.
+        ratio: float, the step of ADMM and DRS in units of `(level / noise)^2`, of
+            denoisers that are given a level: 1 is that of the most likely image.
+        fixed_ratio: float, the same of networks of one level, and of priors, which
+            it makes no worse or better.
         weight: dict of a prior's name to its weight.
         sigma: float, in grey levels of 255, that denoisers of any level are given.
         fidelity: of the solvers.
@@ -40,6 +42,7 @@ class Task:
     operator: Callable
     noise: float
     ratio: float
+    fixed_ratio: float
     weight: dict
     sigma: float
     fidelity: object = LeastSquares()
@@ -84,6 +87,7 @@ TASKS = {
         lambda shape, seed: Identity(shape),
         noise=25 / 255,
         ratio=1.0,
+        fixed_ratio=2.0,
         weight={"tv": 0.07, "wavelet": 0.1},
         sigma=25,
     ),
@@ -92,6 +96,7 @@ TASKS = {
         sharpen,
         noise=5 / 255,
         ratio=1.0,
+        fixed_ratio=0.5,
         weight={"tv": 0.005, "wavelet": 0.01},
         sigma=10,
     ),
@@ -100,6 +105,7 @@ TASKS = {
         lambda shape, seed: Blur(shape, gaussian_kernel(9, 1.6), boundary="circular"),
         noise=2 / 255,
         ratio=2.0,
+        fixed_ratio=1.0,
         weight={"tv": 0.0005, "wavelet": 0.0005},
         sigma=25,
     ),
@@ -108,6 +114,7 @@ TASKS = {
         lambda shape, seed: PixelMask(shape, scattered_mask(shape[:2], 0.5, seed=seed)),
         noise=5 / 255,
         ratio=0.5,
+        fixed_ratio=1.0,
         weight={"tv": 0.01, "wavelet": 0.02},
         sigma=25,
     ),
@@ -118,6 +125,7 @@ TASKS = {
         ),
         noise=5 / 255,
         ratio=0.5,
+        fixed_ratio=0.5,
         weight={"tv": 0.01, "wavelet": 0.02},
         sigma=25,
     ),
@@ -126,6 +134,7 @@ TASKS = {
         lambda shape, seed: Downsample(shape, 2, kind="box"),
         noise=2 / 255,
         ratio=1.0,
+        fixed_ratio=1.0,
         weight={"tv": 0.0015, "wavelet": 0.001},
         sigma=25,
     ),
@@ -133,31 +142,35 @@ TASKS = {
         "MRI, 30 % at random",
         _fourier(lambda shape, seed: random_mask(shape, SAMPLED, power=2.0, seed=seed)),
         noise=15 / 255,
-        ratio=2.0,
+        ratio=1.0,
+        fixed_ratio=2.0,
         weight={"tv": 0.03, "wavelet": 0.03},
-        sigma=15,
+        sigma=25,
     ),
     "mri_radial": Task(
         "MRI, 30 % on lines through the centre",
         _fourier(lambda shape, seed: radial_mask(shape, SAMPLED)),
         noise=15 / 255,
-        ratio=2.0,
+        ratio=1.0,
+        fixed_ratio=2.0,
         weight={"tv": 0.03, "wavelet": 0.03},
-        sigma=15,
+        sigma=25,
     ),
     "mri_cartesian": Task(
         "MRI, 30 % of the rows",
         _fourier(lambda shape, seed: cartesian_mask(shape, SAMPLED, seed=seed)),
         noise=15 / 255,
-        ratio=2.0,
+        ratio=1.0,
+        fixed_ratio=2.0,
         weight={"tv": 0.03, "wavelet": 0.03},
-        sigma=15,
+        sigma=25,
     ),
     "photons": Task(
         "single photons, 64 a pixel",
         lambda shape, seed: Identity(shape),
-        noise=0.1,
+        noise=1.0,
         ratio=1.0,
+        fixed_ratio=3.0,
         weight={"tv": 7.0, "wavelet": 10.0},
         sigma=25,
         fidelity=PhotonCounting(0.01, 1.0),

@@ -5,8 +5,9 @@ import pytest
 from scipy import stats
 
 from zoo.apps import plug_and_play
-from zoo.apps.plug_and_play import common, tasks
-from zoo.apps.plug_and_play.denoisers import DENOISERS, non_local_means
+from zoo.apps.imaging import non_local_means, phantom
+from zoo.apps.plug_and_play import tasks
+from zoo.apps.plug_and_play.denoisers import DENOISERS
 from zoo.metrics import psnr
 
 EXPERIMENTS = plug_and_play.EXPERIMENTS
@@ -77,7 +78,7 @@ def test_scores_are_of_the_images_that_are_drawn(quick):
     folder = quick / "recovery"
     point = {"task": "mri_random", "denoiser": "unet"}
     curves = folder.curves(**point)
-    truth = common.phantom(256)
+    truth = phantom(256)
     assert truth.shape == (256, 256, 1) and 0 <= truth.min() < truth.max() <= 1
     assert len(curves["psnrs"]) == 2
     np.testing.assert_allclose(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from zoo.data.natural_images import PatchSampler
 from zoo.layers.lipschitz_report import lipschitz_report
 from zoo.layers.real_spectral_norm import RealSpectralNormConv2D
 from zoo.models.denoisers import __main__ as command
@@ -178,6 +179,28 @@ def test_the_image_itself_is_not_rounded(policy, dtype):
     estimate = ops.convert_to_numpy(model(x))
     assert estimate.dtype == dtype
     np.testing.assert_array_equal(estimate, x)
+
+
+def test_the_mean_over_all_symmetries_turns_with_the_image():
+    model, x = randomize(dncnn(3, 4, normalization=None)), image(12, 9)
+    (whole,) = denoise(model, [x], symmetries=8)
+    for turned in (lambda y: np.rot90(y), lambda y: y[:, ::-1]):
+        (other,) = denoise(model, [turned(x)], symmetries=8)
+        np.testing.assert_allclose(other, turned(whole), atol=1e-6)
+    # A network alone does not.
+    (alone,) = denoise(model, [x])
+    assert np.abs(denoise(model, [x[:, ::-1]])[0] - alone[:, ::-1]).max() > 1e-3
+    (pair,) = denoise(model, [x], symmetries=2)
+    mirrored = denoise(model, [x[:, ::-1]])[0][:, ::-1]
+    np.testing.assert_allclose(pair, (alone + mirrored) / 2, atol=1e-6)
+
+
+def test_levels_from_above_zero_are_even_on_a_log_scale():
+    sampler = PatchSampler({"waves": WAVES.astype("float32")}, 8, seed=0)
+    batches = training._Batches(sampler, (0.01, 1.0), 4096, 0)
+    ((_, levels),) = batches[0]
+    assert 0.01 <= levels.min() < levels.max() <= 1.0
+    np.testing.assert_allclose(np.mean(levels < 0.1), 0.5, atol=0.03)
 
 
 def test_estimates_have_the_dtype_of_the_images():
@@ -424,6 +447,18 @@ def test_names_have_a_recipe_and_a_level(name):
 def test_bad_trainings(settings, message):
     with pytest.raises(ValueError, match=message):
         fit(**settings)
+
+
+def test_there_are_eight_symmetries():
+    with pytest.raises(ValueError, match="`symmetries` must be one of"):
+        denoise(tiny(), [WAVES], symmetries=9)
+
+
+def test_a_training_starts_with_weights_of_its_own_form(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["x", "simple_cnn", "--start=unet_25"])
+    with pytest.raises(SystemExit):
+        command.main()
+    assert "--start=unet_25 must be of the same form" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

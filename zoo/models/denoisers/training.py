@@ -43,8 +43,9 @@ def train(
         network: a denoiser of this package, trained in place.
         images: dict or list of `[height, width, channels]` in [0, 1].
         sigma: float > 0, standard deviation of the noise, or a pair of the least and
-            the largest, between which each patch has its own. Noise of 25 grey levels
-            is `25 / 255`.
+            the largest, between which each patch has its own: uniform from 0 up, and
+            uniform on a log scale from a least above 0, where errors of all levels
+            then weigh about alike. Noise of 25 grey levels is `25 / 255`.
         validation: images as `images`, under noise of `sigma`, or of the middle of the
             pair. Defaults to those of `zoo.data.natural_images`.
         steps: int, updates. Defaults to 4000.
@@ -234,7 +235,12 @@ class _Batches(keras.utils.PyDataset):
         step = self.first + index
         # Another sequence than that of the patches.
         rng = np.random.default_rng([self.sampler.seed, step, 1])
-        levels = rng.uniform(*self.levels, self.count).astype("float32")
+        least, largest = self.levels
+        if least:
+            levels = np.exp(rng.uniform(*np.log(self.levels), self.count))
+        else:
+            levels = rng.uniform(0, largest, self.count)
+        levels = levels.astype("float32")
         return ((self.sampler.batch(step, self.count), levels),)
 
 
