@@ -4,14 +4,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 INSTALLED := $(VENV)/.installed
-STUDIES := critical_periods games large_batch_minima margins matrix_sensing \
-	plug_and_play sparse_recovery
+STUDIES := critical_periods deep_unrolling games large_batch_minima margins \
+	matrix_sensing plug_and_play projector sparse_recovery
 LONG := tests/test_readme.py $(STUDIES:%=tests/apps/test_%.py) \
 	tests/losses/test_all_losses.py tests/optimizers/test_factored_gradient_descent.py \
-	$(addprefix tests/zoo/models/test_,denoisers.py large_margin.py unrolled.py) \
+	$(addprefix tests/zoo/models/test_,denoisers.py export.py gancs.py ldamp.py large_margin.py projector.py unrolled.py) \
 	$(addprefix tests/zoo/solvers/,matrix_sensing/test_solve.py test_sparse.py)
 
-.PHONY: demo test studies lint format oldest benchmark
+.PHONY: demo test studies lint format docs oldest benchmark
 
 demo: $(INSTALLED)
 	$(VENV)/bin/python -m zoo.apps.large_batch
@@ -30,6 +30,11 @@ format: $(INSTALLED)
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
+docs: $(INSTALLED)
+	$(VENV)/bin/python -m pip install --quiet --editable ".[docs]"
+	$(VENV)/bin/python docs/_generate.py
+	$(VENV)/bin/mkdocs build --strict
+
 oldest:
 	python3.10 -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet --upgrade pip
@@ -38,17 +43,7 @@ oldest:
 	.venv-oldest/bin/python -m pytest --override-ini filterwarnings=default
 
 benchmark: $(INSTALLED)
-	$(VENV)/bin/python benchmarks/ghost_batch_norm.py
-	$(VENV)/bin/python benchmarks/losses.py
-	$(VENV)/bin/python benchmarks/games.py
-	$(VENV)/bin/python benchmarks/matrix_sensing.py
-	$(VENV)/bin/python benchmarks/sharpness.py
-	$(VENV)/bin/python benchmarks/sparse_recovery.py
-	$(VENV)/bin/python benchmarks/deficits.py
-	$(VENV)/bin/python benchmarks/fisher.py
-	$(VENV)/bin/python benchmarks/real_spectral_norm.py
-	$(VENV)/bin/python benchmarks/plug_and_play_overhead.py
-	$(VENV)/bin/python benchmarks/plug_and_play.py
+	$(VENV)/bin/python benchmarks/all.py
 
 $(INSTALLED): setup.py
 	$(PYTHON) -m venv $(VENV)

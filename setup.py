@@ -40,7 +40,7 @@ setup(
     package_dir=PACKAGE_DIRS,
     package_data={
         f"zoo.models.{name}": ["weights/*.md", "weights/*/*.npz"]
-        for name in ("denoisers", "unrolled")
+        for name in ("denoisers", "gancs", "projector", "unrolled")
     },
     install_requires=[
         "absl-py>=2.1",
@@ -65,8 +65,11 @@ setup(
     extras_require={
         # The peers that benchmarks time beside us.
         "benchmark": ["cvxpy>=1.5"],
+        "docs": ["mkdocs>=1.6", "mkdocs-material>=9.8", "mkdocstrings[python]>=1.0"],
         # A denoiser that is free for non-commercial use.
         "bm3d": ["bm3d>=4.0.3"],
+        # Models outside of Keras: `model.export(path, format="onnx")`.
+        "onnx": ["onnx", "onnxruntime", "tf2onnx"],
         "gpu": ["tensorflow[and-cuda]>=2.19"],
         "test": [
             *("build", "hypothesis", "jax", "pytest", "pytest-xdist", "ruff"),

@@ -7,6 +7,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 STUDIES = {
     "critical_periods": "Critical learning periods, and the plasticity of networks.",
+    "deep_unrolling": "Message passing with denoisers, and generators of images.",
     "games": "Optimisation in games: optimistic, mirror and symplectic methods; GANs.",
     "large_batch": "Large batches and the generalisation gap.",
     "margins": "Margins: the losses that widen them, and what they predict.",

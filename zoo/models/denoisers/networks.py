@@ -200,7 +200,8 @@ class MirrorPad(keras.layers.Layer):
     def call(self, images):
         for axis in (1, 2):
             size = ops.shape(images)[axis]
-            missing = -size % self.multiple
+            # ONNX takes the remainder of a negative number otherwise.
+            missing = (self.multiple - size % self.multiple) % self.multiple
             # Nothing to copy, where sizes are known.
             if isinstance(missing, int) and not missing:
                 continue

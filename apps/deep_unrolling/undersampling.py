@@ -1,0 +1,184 @@
+"""Images from a part of k-space, by GANCS and its rivals."""
+
+import dataclasses
+import functools
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from keras import ops
+
+from zoo.apps.deep_unrolling.common import UnrollingStudy, timed
+from zoo.apps.imaging import picture_grid, similarities
+from zoo.metrics import psnr, snr
+from zoo.models.gancs import pretrained
+from zoo.models.gancs.networks import operator_of
+from zoo.models.gancs.pretrained import SIZE, accelerations
+from zoo.solvers.plug_and_play import TotalVariation, Wavelet, pnp_admm
+from zoo.study import Section, format_mean, new_figure
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A way to recover images.
+
+    Attributes:
+        title: str.
+        make: function of a generator, its operator and the most iterations to a
+            function of measurements to images.
+        style: dict, how its curves are drawn.
+    """
+
+    title: str
+    make: Callable
+    style: dict
+
+
+def _zero_filling(generator, operator, iterations):
+    return lambda y: ops.convert_to_numpy(operator.adjoint(y))
+
+
+def _prior(prior):
+    def make(generator, operator, iterations):
+        settings = {"step": STEP, "iterations": iterations, "tolerance": 1e-4}
+        return lambda y: pnp_admm(y, operator, prior, **settings).x
+
+    return make
+
+
+def _generator(generator, operator, iterations):
+    return generator.predict_on_batch
+
+
+# The best of a few on the validation photographs, as are the weights.
+STEP = 10.0
+METHODS = {
+    "zero_filling": Method("zero-filling", _zero_filling, {"color": "tab:gray"}),
+    "tv": Method("TV", _prior(TotalVariation(0.003)), {"color": "tab:orange"}),
+    "wavelet": Method(
+        "CS-wavelet", _prior(Wavelet(0.003, levels=3)), {"color": "tab:olive"}
+    ),
+    "gancs": Method("GANCS", _generator, {"color": "tab:green"}),
+}
+
+
+class Undersampling(UnrollingStudy):
+    """Tables and pictures of images from one frequency in a few."""
+
+    experiment = "undersampling"
+    title = "Deep unrolling: images from a part of k-space"
+    presets = {
+        "quick": {
+            "method": list(METHODS),
+            "acceleration": ["2", "4", "6", "8"],
+            "images": ["camera", "china"],
+            "image_size": SIZE,
+            "iterations": 60,
+            "runs": 1,
+        },
+    }
+    presets["cpu"] = {
+        **presets["quick"],
+        "images": ["camera", "ascent", "china", "moon"],
+        "iterations": 200,
+    }
+    presets["paper"] = presets["cpu"]
+
+    def prepare(self, config):
+        self.check_numbers(config, "acceleration", 1, 100)
+        known = accelerations()
+        for one in config.acceleration:
+            if one not in known:
+                raise ValueError(
+                    f"--acceleration={one:g} must hold some of "
+                    f"{', '.join(f'{other:g}' for other in known)}"
+                )
+        self.check_common(config, METHODS)
+        if self.truth.shape[1] != SIZE:
+            raise ValueError(f"--image_size={config.image_size} must be {SIZE}")
+        self.networks = {}
+
+    def grid(self, hp, config):
+        hp.Choice("method", config.method)
+        hp.Choice("acceleration", config.acceleration)
+        self.seeds(hp, config)
+
+    def run(self, hp, config, logdir):
+        generator = self.network(hp.get("acceleration"))
+        operator = operator_of(generator)
+        y = ops.convert_to_numpy(operator(self.truth))
+        method = METHODS[hp.get("method")].make(generator, operator, config.iterations)
+        recover = functools.partial(method, y)
+        with warnings.catch_warnings():
+            # Of those that did not stand still within their iterations.
+            warnings.simplefilter("ignore", UserWarning)
+            recover()
+            x, seconds = timed(recover, len(y))
+        scores = snr(x, self.truth)
+        return {
+            "psnr": float(psnr(x, self.truth).mean()),
+            "snr": float(scores.mean()),
+            "ssim": float(similarities(x, self.truth).mean()),
+            "milliseconds_an_image": 1000 * seconds,
+            "snrs": scores,
+            "estimate": x[0],
+        }
+
+    def network(self, acceleration):
+        """Returns a generator, made once."""
+        if acceleration not in self.networks:
+            self.networks[acceleration] = pretrained(acceleration)
+        return self.networks[acceleration]
+
+    def report(self, results, config):
+        rows = []
+        figure, ax = new_figure(
+            "Images from one frequency in R", "R, acceleration", "SNR, dB"
+        )
+        for name in config.method:
+            runs = results.select(method=name)
+            if not len(runs):
+                continue
+            method = METHODS[name]
+            means = runs.groupby("acceleration")["snr"].mean()
+            ax.plot(means.index, means, label=method.title, marker="o", **method.style)
+            for acceleration, some in runs.groupby("acceleration"):
+                rows.append(
+                    {
+                        "R": f"{acceleration:g}",
+                        "method": method.title,
+                        "SNR, dB": format_mean(some["snr"]),
+                        "PSNR, dB": format_mean(some["psnr"]),
+                        "SSIM": format_mean(some["ssim"], digits=3),
+                        "ms an image": f"{some['milliseconds_an_image'].mean():.0f}",
+                    }
+                )
+        ax.legend(fontsize="small")
+        rows.sort(key=lambda row: float(row["R"]))
+        text = (
+            f"Means over the images {', '.join(self.names)}, {SIZE} x {SIZE}, without "
+            "noise. SNR is against the image's own energy. Times are of a batch of "
+            "them, once all is compiled."
+        )
+        table = Section(
+            "SNR and time", text, pd.DataFrame(rows), figure, "snr_by_acceleration"
+        )
+        pictures = (self._pictures(results, config, one) for one in config.acceleration)
+        return [table, *(section for section in pictures if section is not None)]
+
+    def _pictures(self, results, config, acceleration):
+        pictures = [("truth", self.truth[0])]
+        for name in config.method:
+            runs = results.select(method=name, acceleration=acceleration)
+            if len(runs):
+                estimate = results.curves(runs["run"].iloc[0])["estimate"]
+                score = float(np.squeeze(snr(estimate, self.truth[0])))
+                pictures.append((f"{METHODS[name].title}, {score:.1f} dB", estimate))
+        if len(pictures) == 1:
+            return None
+        return Section(
+            f"Pictures at R = {acceleration:g}",
+            figure=picture_grid(pictures),
+            name=f"pictures_{acceleration:g}",
+        )
