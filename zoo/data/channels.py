@@ -27,6 +27,13 @@ class ChannelProblem(SparseProblem):
         antennas: int, the signals of one draw of users, one for each direction that
             the antennas resolve; draws follow each other in a batch.
         users: int, of each cell.
+
+    Example:
+
+    >>> problem = massive_mimo(antennas=4, users=2, pilots=8, stacked=False)
+    >>> y, x = problem.sample(4)  # one draw of users, heard in four directions
+    >>> y.shape, x.shape, problem.mask.sum()  # 2 users of 7 cells; 2 are of its own
+    ((4, 8), (4, 14), np.int64(2))
     """
 
     antennas: int = 1

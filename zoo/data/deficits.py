@@ -42,6 +42,16 @@ class Deficit(keras.layers.Layer):
     Returns:
         A tensor of the shape and dtype of `x`.
 
+    Example:
+
+    >>> class Negative(Deficit):
+    ...     def alter(self, x, seed):
+    ...         return 1.0 - x
+    >>> deficit = Negative()
+    >>> x = np.zeros((1, 2), "float32")
+    >>> np.asarray(deficit(x, training=True)), np.asarray(deficit(x))
+    (array([[1., 1.]], dtype=float32), array([[0., 0.]], dtype=float32))
+
     Reference:
 
     - Achille, Rovere and Soatto, 2019, "Critical learning periods in deep networks",

@@ -16,6 +16,13 @@ class GaussianMixture:
         points: float32 `[points_per_mode, modes, 2]`.
         centers: float32 `[modes, 2]`.
         sigma: float, the standard deviation along each axis.
+
+    Example:
+
+    >>> centers = np.array([[-1.0, 0.0], [1.0, 0.0]], "float32")
+    >>> mixture = GaussianMixture(np.stack([centers] * 5), centers, sigma=0.0)
+    >>> next(iter(mixture.batches(per_mode=2))).numpy()[:, 0]
+    array([-1.,  1., -1.,  1.], dtype=float32)
     """
 
     points: np.ndarray

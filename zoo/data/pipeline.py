@@ -188,7 +188,22 @@ def augment_flip_crop(images, labels, seed):
 
 
 def check_finite(name, values):
-    """Raises a `ValueError` that says where `values` are NaN or infinite."""
+    """Raises a `ValueError` that says where `values` are NaN or infinite.
+
+    Args:
+        name: str, what to call them.
+        values: array, of any dtype and shape.
+
+    Raises:
+        ValueError: one of them is not finite.
+
+    Example:
+
+    >>> check_finite("images", np.array([[0.0, np.inf]]))
+    Traceback (most recent call last):
+    ValueError: `images` must be finite. Received: 1 NaN or infinite values, the first
+        at index (0, 1)
+    """
     if not np.issubdtype(values.dtype, np.inexact):
         return
     finite = np.isfinite(values)

@@ -144,7 +144,17 @@ class SparseProblem:
 
 
 class SparseBatches(keras.utils.PyDataset):
-    """The endless batches of a problem; entry `i` is `sample(index=first + i)`."""
+    """The endless batches of a problem; entry `i` is `sample(index=first + i)`.
+
+    `SparseProblem.batches` makes them, and says what the arguments are.
+
+    Example:
+
+    >>> problem = bernoulli_gaussian((5, 10), sparsity=0.2)
+    >>> batches = problem.batches(100, first=7)
+    >>> bool(np.array_equal(batches[1][0], problem.sample(100, index=8)[0]))
+    True
+    """
 
     def __init__(self, problem, batch_size, seed, first, dtype, **kwargs):
         super().__init__(**kwargs)

@@ -162,6 +162,16 @@ class R1(_Penalty):
     Args:
         weight: float > 0, gamma.
 
+    Raises:
+        ValueError: `weight` is not above 0.
+
+    Example: `D(x) = 3 x`, whose slope is 3.
+
+    >>> penalty = R1(2.0)
+    >>> players = {"discriminator": lambda x, training: 3 * x}
+    >>> float(penalty(players, (ops.ones((4, 1)),)))
+    9.0
+
     Reference:
 
     - Mescheder, Geiger and Nowozin, 2018, "Which training methods for GANs do actually
@@ -179,6 +189,17 @@ class R2(_Penalty):
 
     Args:
         weight: float > 0, gamma.
+
+    Raises:
+        ValueError: `weight` is not above 0.
+
+    Example: `D(x) = x^2` and `G(z) = z`: the slope at `z = 2` is 4.
+
+    >>> penalty = R2(2.0)
+    >>> players = {"discriminator": lambda x, training: x**2,
+    ...            "generator": lambda z, training: z}
+    >>> float(penalty(players, (None, 2 * ops.ones((4, 1)))))
+    16.0
 
     Reference:
 
@@ -200,6 +221,18 @@ class GradientPenalty(_Penalty):
 
     Args:
         weight: float > 0. Defaults to 10.
+
+    Raises:
+        ValueError: `weight` is not above 0.
+
+    Example: `D(x) = 3 x`, whose slope is 2 above 1.
+
+    >>> penalty = GradientPenalty(10.0)
+    >>> players = {"discriminator": lambda x, training: 3 * x,
+    ...            "generator": lambda z, training: z}
+    >>> real, noise, share = ops.ones((4, 1)), ops.zeros((4, 1)), ops.zeros(4)
+    >>> round(float(penalty(players, (real, noise, share))), 4)
+    40.0
 
     Reference:
 

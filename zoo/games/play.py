@@ -34,6 +34,17 @@ def play(trainer, steps, bound=1e6):
     Returns:
         Dict of players' names to their path, `[steps + 1, *shape of the weight]`,
         shorter if the game has ended early.
+
+    Example: gradient descent runs away from the equilibrium of `x y`.
+
+    >>> from zoo.games import GameTrainer, bilinear_game
+    >>> game = bilinear_game([[1.0]])
+    >>> players = game.players({"player_1": [1.0], "player_2": [0.0]})
+    >>> trainer = GameTrainer(players, game)
+    >>> trainer.compile(keras.optimizers.SGD(0.5))
+    >>> path = play(trainer, steps=2)
+    >>> np.hypot(path["player_1"], path["player_2"])[:, 0].round(3).tolist()
+    [1.0, 1.118, 1.25]
     """
     path = _Path(bound)
     nothing = np.zeros((steps, 1), "float32")

@@ -22,6 +22,12 @@ class FisherTrace:
         layers: dict of paths of layers to floats, the traces over their own weights.
             They sum to `total`.
         layer_errors: dict of the same paths to floats, their standard errors.
+
+    Example:
+
+    >>> trace = FisherTrace(3.0, 0.5, {"a": 1.0, "b": 2.0}, {"a": 0.1, "b": 0.4})
+    >>> max(trace.layers, key=trace.layers.get)
+    'b'
     """
 
     total: float

@@ -30,6 +30,13 @@ class HessianEigenvalues:
             eigenvalue lies within that of each value.
         vectors: float64 array, `[k, weights]`, or `None`.
         products: int, the Hessian products it took.
+
+    Example:
+
+    >>> values, residuals = np.array([9.0, 1.0]), np.array([1e-9, 1e-3])
+    >>> found = HessianEigenvalues(values, residuals, None, products=12)
+    >>> found.values[found.residuals < 1e-6]  # those that are known so well
+    array([9.])
     """
 
     values: np.ndarray
@@ -47,6 +54,14 @@ class SpectralDensity:
         density: float64 array, `[points]`; its integral is 1.
         nodes: float64 array, the Ritz values of all probes.
         weights: float64 array, the share of the spectrum at each node; they sum to 1.
+
+    Example:
+
+    >>> grid, density = np.arange(3.0), np.array([0.5, 0.5, 0.0])
+    >>> nodes, weights = np.array([0.0, 4.0]), np.array([0.75, 0.25])
+    >>> spectrum = SpectralDensity(grid, density, nodes, weights)
+    >>> float(spectrum.weights @ spectrum.nodes)  # the mean eigenvalue
+    1.0
     """
 
     grid: np.ndarray

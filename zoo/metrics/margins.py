@@ -49,6 +49,14 @@ class MarginDistribution:
             with the best other class: positive where a sample is classified right.
         variation: float64 array, `[layers]`, total variation of the activations: the
             sum of the variances of their units.
+
+    Example:
+
+    >>> margins = np.array([[1.0, 4.0], [-0.5, -2.0]], "float32")
+    >>> variation = np.array([1.0, 16.0])
+    >>> found = MarginDistribution(("input", "hidden"), margins, variation)
+    >>> found.normalized.tolist()
+    [[1.0, 1.0], [-0.5, -0.5]]
     """
 
     layers: tuple
