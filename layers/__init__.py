@@ -2,9 +2,11 @@
 
 from zoo.layers.batch_norm_statistics import reestimate_batch_norm
 from zoo.layers.cosine_dense import CosineDense
+from zoo.layers.data_consistency import DataConsistency
 from zoo.layers.fold_normalization import fold_normalization
 from zoo.layers.ghost_batch_norm import GhostBatchNorm, to_ghost_batch_norm
 from zoo.layers.lamp import LampBlock
+from zoo.layers.ldamp import LdampBlock
 from zoo.layers.lipschitz_report import LipschitzReport, lipschitz_report
 from zoo.layers.lista import ListaBlock
 from zoo.layers.low_rank import LowRankMatrix
@@ -24,10 +26,12 @@ from zoo.layers.shrinkage import (
 __all__ = [
     "BernoulliGaussianShrinkage",
     "CosineDense",
+    "DataConsistency",
     "ExponentialShrinkage",
     "GhostBatchNorm",
     "GridShrinkage",
     "LampBlock",
+    "LdampBlock",
     "LipschitzReport",
     "ListaBlock",
     "LowRankMatrix",

@@ -25,6 +25,14 @@ class LipschitzReport:
             not.
         product: float, the product of the norms, or `None`.
         why: str, what the product bounds, or why there is none.
+
+    Example:
+
+    >>> layers = [("conv", 0.5, "bounded"), ("relu", 1.0, "contraction")]
+    >>> print(LipschitzReport(layers, 0.5, "bounds the model"))
+    conv          0.5  bounded
+    relu            1  contraction
+    product       0.5  bounds the model
     """
 
     layers: list

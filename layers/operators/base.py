@@ -38,6 +38,18 @@ class LinearOperator(keras.layers.Layer):
 
     Returns:
         `[batch, *measurement_shape]`.
+
+    Example: a kind needs no more than two functions of tensors.
+
+    >>> class Mirror(LinearOperator):
+    ...     def measure(self, x):
+    ...         return ops.flip(x, axis=2)
+    ...     def transpose(self, y):
+    ...         return ops.flip(y, axis=2)
+    >>> operator = Mirror((1, 3, 1), (1, 3, 1))
+    >>> x = np.arange(3.0).reshape(1, 1, 3, 1)
+    >>> np.asarray(operator(x)).ravel().tolist(), round(operator.operator_norm(), 6)
+    ([2.0, 1.0, 0.0], 1.0)
     """
 
     # `c` of operators with `A A^T A = c A`, for which the proximal map is closed.

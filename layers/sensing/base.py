@@ -45,6 +45,19 @@ class SensingOperator(keras.layers.Layer):
 
     Returns:
         `[..., m]`.
+
+    Example: entries of the diagonal, `y_i = X[i, i]`.
+
+    >>> class Diagonal(SensingOperator):
+    ...     def lift(self, factor, side="left"):
+    ...         return factor
+    ...     def combine(self, left, right):
+    ...         return ops.sum(left * right, axis=-1)
+    ...     def pull(self, e, right):
+    ...         return e[..., None] * right
+    >>> operator = Diagonal((3, 3), 3, symmetric=True)
+    >>> np.asarray(operator(np.array([[1.0], [2.0], [3.0]]))).tolist()
+    [1.0, 4.0, 9.0]
     """
 
     def __init__(

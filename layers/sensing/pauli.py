@@ -261,6 +261,12 @@ def to_stacked(factor):
     """Returns a complex factor `[..., d, r]` as a real one `[..., 2d, r]`.
 
     The real part is above the imaginary one, as `PauliSensing` takes factors.
+
+    Example:
+
+    >>> import numpy as np
+    >>> np.asarray(to_stacked(np.array([[1.0 + 2.0j], [3.0]]))).ravel().tolist()
+    [1.0, 3.0, 2.0, 0.0]
     """
     return ops.concatenate([ops.real(factor), ops.imag(factor)], axis=-2)
 

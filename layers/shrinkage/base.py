@@ -73,6 +73,15 @@ class Shrinkage(keras.layers.Layer):
         The estimate `[..., N]` in the layer's compute dtype, complex as `r`, and the
         mean of the slope over the coordinates, `[..., 1]`, in float32 at least: AMP
         and VAMP need it to more digits than half precision has.
+
+    Example: a function without parameters, of gain and slope 1/2.
+
+    >>> class Half(Shrinkage):
+    ...     def shrink(self, magnitude, variance, degrees):
+    ...         return ops.full_like(magnitude, 0.5), ops.full_like(magnitude, 0.5)
+    >>> estimate, slope = Half({})(np.array([[2.0, -4.0]], "float32"))
+    >>> np.asarray(estimate).tolist(), np.asarray(slope).tolist()
+    ([[1.0, -2.0]], [[0.5]])
     """
 
     # Names of the parameters to pairs: from weights to valid values, and back in NumPy.

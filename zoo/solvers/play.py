@@ -20,6 +20,13 @@ class Solution:
         checks: int array, the iterations at which gaps were taken.
         iterations: int, how many were made.
         converged: bool, whether a gap is within the tolerance.
+
+    Example: matching pennies.
+
+    >>> from zoo.solvers import regret_matching_plus
+    >>> found = regret_matching_plus([[1, -1], [-1, 1]], tolerance=1e-3)
+    >>> found.converged, found.gap <= 1e-3, found.best[0].round(2).tolist()
+    (True, True, [0.5, 0.5])
     """
 
     strategies: tuple

@@ -33,6 +33,12 @@ class Stage:
         learning_rate: float above 0, at first, of all that is no matrix; it falls to
             0.3 % of it by a cosine. Matrices have a fifth of it.
         batch_size: int, fresh signals a step.
+
+    Example:
+
+    >>> stage = Stage(200, depth=2, part="new")
+    >>> stage.supervise, stage.learning_rate, stage.batch_size
+    ('all', 0.01, 500)
     """
 
     steps: int
@@ -64,6 +70,11 @@ def layerwise(depth, extend=20, refine=100, **settings):
         extend: int, updates of a new layer alone. Defaults to 20.
         refine: int, updates of all layers then. Defaults to 100.
         **settings: `learning_rate` and `batch_size` of all stages.
+
+    Example:
+
+    >>> [(stage.depth, stage.part, stage.steps) for stage in layerwise(2)]
+    [(1, 'new', 20), (1, 'all', 100), (2, 'new', 20), (2, 'all', 100)]
     """
     return [
         Stage(steps, place, part, "last", **settings)

@@ -34,6 +34,16 @@ class SensingResult:
         history: dict of arrays `[steps + 1]`, from the start on: `"residual"`, and
             where asked for `"holdout"` and `"error"`, the relative distance from
             `truth`. In a batch, problems that stopped early end in NaN.
+
+    Example:
+
+    >>> from zoo.layers.sensing import GaussianSensing
+    >>> from zoo.solvers.matrix_sensing import solve
+    >>> u = np.arange(8.0)[:, None]
+    >>> operator = GaussianSensing((8, 8), 60)
+    >>> result = solve(operator, operator(u), rank=1)
+    >>> result.stop_reason, bool(np.abs(result.to_dense() - u @ u.T).max() < 1e-3)
+    ('converged', True)
     """
 
     left: np.ndarray

@@ -50,6 +50,16 @@ class Certificate:
             random probes; `None` of Python functions.
         bounded: float, the largest `|D(x) - x|^2 / (n sigma^2)` seen, of `n` pixels:
             the constant of Chan et al.; `None` without `sigma`.
+
+    Example: nothing is proved with half of the pixels, whatever the denoiser.
+
+    >>> from zoo.layers.operators import PixelMask
+    >>> from zoo.solvers.plug_and_play import TotalVariation, certify
+    >>> operator = PixelMask((4, 4, 1), np.eye(4, dtype="float32"))
+    >>> images = np.full((1, 4, 4, 1), 0.5, "float32")
+    >>> found = certify(operator, TotalVariation(0.1), 1.0, images=images, pairs=2)
+    >>> found.status, found.mu, len(found.ratios)
+    ('not_met', 0.0, 2)
     """
 
     method: str

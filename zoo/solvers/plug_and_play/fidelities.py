@@ -26,6 +26,15 @@ class LeastSquares:
     """Gaussian noise: `f(x) = |A x - y|^2 / 2`, with complex `y` too.
 
     `mu` is the smallest eigenvalue of `A^T A`, `L` the largest.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from zoo.layers.operators import PixelMask
+    >>> operator = PixelMask((1, 2, 1), np.array([[1.0, 0.0]], "float32"))
+    >>> term = LeastSquares()
+    >>> term.strong_convexity(operator, None), term.smoothness(operator, None)
+    (0.0, 1.0)
     """
 
     needs_measurements = False

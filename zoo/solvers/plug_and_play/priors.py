@@ -27,6 +27,14 @@ class Prior(keras.layers.Layer):
 
     Raises:
         ValueError: an argument is not as above.
+
+    Example: `phi(x) = |x|^2 / 2`.
+
+    >>> class Energy(Prior):
+    ...     def prox(self, images, strength, memory):
+    ...         return images / (1 + strength), memory
+    >>> np.asarray(Energy(3.0)(np.ones((1, 1, 2, 1)))).ravel().tolist()
+    [0.25, 0.25]
     """
 
     def __init__(self, weight, **kwargs):

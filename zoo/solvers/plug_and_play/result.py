@@ -30,6 +30,15 @@ class PlugAndPlayResult:
             `|z_(k+1) - z_k| / |z_k - z_(k-1)|`.
         psnr: `[batch, T]`, of the estimates in dB, for a peak of 1; `None` without a
             `truth`.
+
+    Example: the last changes of a method that converges get smaller and smaller.
+
+    >>> from zoo.layers.operators import Identity
+    >>> from zoo.solvers.plug_and_play import L1, pnp_fbs
+    >>> y = np.linspace(0.0, 1.0, 16).reshape(1, 4, 4, 1)
+    >>> result = pnp_fbs(y, Identity((4, 4, 1)), L1(0.1), step=0.5)
+    >>> result.stop_reason.tolist(), bool(result.contraction[0, -1] < 1)
+    (['converged'], True)
     """
 
     x: np.ndarray

@@ -124,6 +124,16 @@ def pnp_drs(
 
     Returns, Raises, Warns: as there.
 
+    Example: soft thresholds are the solution where all is measured.
+
+    >>> import numpy as np
+    >>> from zoo.layers.operators import Identity
+    >>> from zoo.solvers.plug_and_play import L1
+    >>> y = np.array([1.0, 0.5, 0.1]).reshape(1, 1, 3, 1)
+    >>> result = pnp_drs(y, Identity((1, 3, 1)), L1(0.2), step=1.0)
+    >>> print(result.x.ravel().round(3))
+    [0.8 0.3 0. ]
+
     Reference:
 
     - Ryu et al., 2019, "Plug-and-Play Methods Provably Converge with Properly Trained
@@ -160,6 +170,16 @@ def pnp_fbs(
             fidelity with a `low` above 0.
 
     Returns, Raises, Warns: as there; also of a step from `2 / L` up.
+
+    Example: soft thresholds are the solution where all is measured.
+
+    >>> import numpy as np
+    >>> from zoo.layers.operators import Identity
+    >>> from zoo.solvers.plug_and_play import L1
+    >>> y = np.array([1.0, 0.5, 0.1]).reshape(1, 1, 3, 1)
+    >>> result = pnp_fbs(y, Identity((1, 3, 1)), L1(0.2), step=0.5)
+    >>> print(result.x.ravel().round(3))
+    [0.8 0.3 0. ]
 
     Reference:
 
@@ -200,6 +220,16 @@ def pnp_pdhg(
             the longest with which it converges. Defaults to `None`.
 
     Returns, Raises, Warns: as there; also of a `dual_step` that is too long.
+
+    Example: soft thresholds are the solution where all is measured.
+
+    >>> import numpy as np
+    >>> from zoo.layers.operators import Identity
+    >>> from zoo.solvers.plug_and_play import L1
+    >>> y = np.array([1.0, 0.5, 0.1]).reshape(1, 1, 3, 1)
+    >>> result = pnp_pdhg(y, Identity((1, 3, 1)), L1(0.2), step=1.0)
+    >>> print(result.x.ravel().round(3))
+    [0.8 0.3 0. ]
 
     Reference:
 

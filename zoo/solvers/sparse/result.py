@@ -28,6 +28,14 @@ class SparseResult:
             x|^2` from the start on; what has stopped keeps its last. `None` without a
             `truth`.
         truth_energy: `|x|^2` of the truth; or `None`.
+
+    Example:
+
+    >>> from zoo.solvers.sparse import ista
+    >>> y = np.array([[1.0, 0.0]])
+    >>> result = ista(np.eye(2), y, 0.1, truth=y)
+    >>> result.stop_reason.tolist(), result.nmse()[[0, -1]].round(1).tolist()
+    (['converged'], [0.0, -20.0])
     """
 
     x: np.ndarray
