@@ -19,8 +19,9 @@ from zoo.apps.imaging import (
 )
 from zoo.layers.operators import GaussianMatrix, StructuredRandom
 from zoo.metrics import psnr
-from zoo.models.denoisers import pretrained as pretrained_denoiser
-from zoo.models.ldamp.pretrained import DENOISER, pretrained
+from zoo.models.denoisers import pretrained
+from zoo.models.ldamp import ldamp
+from zoo.models.ldamp.pretrained import DENOISER
 from zoo.solvers.damp import damp, state_evolution
 from zoo.solvers.plug_and_play import TotalVariation, Wavelet
 from zoo.study import Section, format_mean, new_figure
@@ -58,7 +59,7 @@ class Method:
 
 
 def _network():
-    return pretrained_denoiser(DENOISER)
+    return pretrained(DENOISER)
 
 
 METHODS = {
@@ -96,53 +97,66 @@ def recover(method, operator, y, truth, iterations, depth):
         Dict of scalars and arrays.
     """
     denoiser = method.denoiser()
-    settings = {"truth": truth, "onsager": method.onsager, "keep_pseudo_data": True}
     if method.learned:
-        settings["tolerance"] = 0.0
-    solve = functools.partial(damp, y, operator, denoiser, **settings)
+        network = ldamp(operator, denoiser, depth, onsager=method.onsager)
+        found = by_network(network, y, truth)
+    else:
+        found = by_solver(operator, denoiser, y, truth, iterations)
+    curve = found["psnr_curve"]
+    foretold = state_evolution(operator, denoiser, truth, len(curve)).psnr.mean(axis=0)
+    x, error = found.pop("x"), np.ravel(found.pop("error"))
+    scores = psnr(x, truth)
+    return {
+        **found,
+        "psnr": float(scores.mean()),
+        "ssim": float(similarities(x, truth).mean()),
+        "error_over_sigma": float(np.sqrt(np.mean(error**2))),
+        "evolution_gap": float(np.abs(curve - foretold).max()),
+        "psnrs": scores,
+        "foretold_curve": foretold,
+        "error_quantiles": np.quantile(error, QUANTILES),
+        "estimate": x[0],
+    }
+
+
+def by_solver(operator, denoiser, y, truth, iterations):
+    """Runs D-AMP: images, and what it did, of the first image in iteration `DRAWN`."""
+    solve = functools.partial(
+        damp, y, operator, denoiser, truth=truth, keep_pseudo_data=True
+    )
     with warnings.catch_warnings():
         # The table says what diverged.
         warnings.simplefilter("ignore", UserWarning)
         # Compiles what there is to compile.
         solve(iterations=1)
-        most = depth if method.learned else iterations
-        trace, seconds = timed(lambda: solve(iterations=most), len(y))
-    x = trace.x
-    if method.learned:
-        network = pretrained(operator, depth, onsager=method.onsager)
-        network.predict_on_batch(y)
-        run = functools.partial(network.predict_on_batch, y)
-        x, seconds = timed(run, len(y))
-    measured = pd.DataFrame(trace.psnr.T).ffill().mean(axis=1).to_numpy()
-    foretold = state_evolution(operator, denoiser, truth, len(measured))
-    foretold = foretold.psnr.mean(axis=0)
-    quantiles, spread = error_of(trace, truth)
-    scores = psnr(x, truth)
+        result, seconds = timed(lambda: solve(iterations=iterations), len(y))
+    drawn = min(DRAWN, result.iterations[0]) - 1
+    error = result.pseudo_data[0, drawn] - truth[0]
     return {
-        "psnr": float(scores.mean()),
-        "ssim": float(similarities(x, truth).mean()),
+        "x": result.x,
         "seconds_an_image": seconds,
-        "diverged": float(np.mean(trace.stop_reason == "diverged")),
-        "error_over_sigma": spread,
-        "evolution_gap": float(np.abs(measured - foretold).max()),
-        "psnrs": scores,
-        "psnr_curve": measured,
-        "foretold_curve": foretold,
-        "error_quantiles": quantiles,
-        "estimate": x[0],
+        "diverged": float(np.mean(result.stop_reason == "diverged")),
+        # What has stopped keeps its last.
+        "psnr_curve": pd.DataFrame(result.psnr.T).ffill().mean(axis=1).to_numpy(),
+        "error": error / result.sigma[0, drawn],
     }
 
 
-def error_of(trace, truth):
-    """Returns quantiles of the error of what is denoised, in units of sigma.
-
-    The error is that of the first image in iteration `DRAWN`, or the last. Returns its
-    root mean square, in the same unit, as well.
-    """
-    column = min(DRAWN, trace.iterations[0]) - 1
-    error = trace.pseudo_data[0, column] - truth[0]
-    error = np.ravel(error) / trace.sigma[0, column]
-    return np.quantile(error, QUANTILES), float(np.sqrt(np.mean(error**2)))
+def by_network(network, y, truth):
+    """Runs LDAMP or LDIT, and returns what `by_solver` does."""
+    network.predict_all(y)
+    estimates, seconds = timed(lambda: network.predict_all(y), len(y))
+    state = None
+    for block in network.blocks[:DRAWN]:
+        _, noisy, sigma = block.pseudo_data(y[:1], state)
+        state = block(y[:1], state)
+    return {
+        "x": estimates[-1],
+        "seconds_an_image": seconds,
+        "diverged": float(np.mean(~np.isfinite(estimates[-1]).all(axis=(1, 2, 3)))),
+        "psnr_curve": np.array([psnr(one, truth).mean() for one in estimates]),
+        "error": (np.asarray(noisy) - truth[:1]) / float(sigma[0]),
+    }
 
 
 class Compressive(UnrollingStudy):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
+from zoo import _backend
 from zoo.apps.deep_unrolling.common import UnrollingStudy, timed
 from zoo.apps.imaging import picture_grid, similarities
 from zoo.metrics import psnr, snr
@@ -48,7 +49,8 @@ def _prior(prior):
 
 
 def _generator(generator, operator, iterations):
-    return generator.predict_on_batch
+    run = _backend.compiled(lambda y: generator(y, training=False), generator)
+    return lambda y: ops.convert_to_numpy(run(y))
 
 
 # The best of a few on the validation photographs, as are the weights.

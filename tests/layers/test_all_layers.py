@@ -16,6 +16,7 @@ import tensorflow as tf
 
 import zoo
 import zoo.layers
+from zoo.layers.operators import Downsample, GaussianMatrix
 from zoo.losses import ArcFace
 
 ROOT = pathlib.Path(zoo.__file__).parents[1]
@@ -83,6 +84,11 @@ ROWS = [
         {**SQUARE, "shape": (4, 6), "kind": "general"},
         (10, 5, 6),
     ),
+    Row(
+        zoo.layers.DataConsistency,
+        {"operator": Downsample((6, 4, 2), 2), "mode": "soft"},
+        (10, 3, 2, 2),
+    ),
     Row(zoo.layers.PartialCosineDense, {"units": 4, "loss": ArcFace()}, (10, 3)),
     Row(zoo.layers.SoftShrinkage, {}, (10, 5, 3)),
     Row(zoo.layers.ExponentialShrinkage, {}, (10, 3)),
@@ -109,6 +115,11 @@ ROWS = [
     ),
     Row(zoo.layers.ListaBlock, {**MATRIX, "coupling": "coupled"}, (10, 5, 8)),
     Row(zoo.layers.LampBlock, MATRIX, (10, 8)),
+    Row(
+        zoo.layers.LdampBlock,
+        {"operator": GaussianMatrix((4, 4, 1), 8), "denoiser": keras.layers.PReLU},
+        (10, 8),
+    ),
     Row(zoo.layers.LvampBlock, {**MATRIX, "shrinkage": SPLINE}, (10, 8)),
     Row(
         zoo.layers.LvampBlock,

@@ -1,6 +1,5 @@
 """Classical iterations with nothing learned: the baselines of the studies."""
 
-from zoo.solvers.damp import MessagePassingResult, damp, dvamp
 from zoo.solvers.matrix_games import (
     mirror_descent,
     predictive_regret_matching_plus,
@@ -21,12 +20,9 @@ from zoo.solvers.sparse import (
 )
 
 __all__ = [
-    "MessagePassingResult",
     "Solution",
     "SparseResult",
     "amp",
-    "damp",
-    "dvamp",
     "fista",
     "ista",
     "mirror_descent",

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from keras import ops
 
-import zoo.models
 from zoo.data.masks import random_mask
 from zoo.data.natural_images import load_natural_images
 from zoo.layers.operators import FourierMask, GaussianMatrix, PixelMask
@@ -426,11 +425,6 @@ def test_bad_generators_to_train():
 def test_bad_builders(settings, message):
     with pytest.raises(ValueError, match=message):
         generator(operator(), **settings)
-
-
-def test_the_players_have_names_of_their_own_among_all_models():
-    assert zoo.models.gancs_generator is generator
-    assert zoo.models.gancs_discriminator is discriminator
 
 
 def test_bad_names():

@@ -19,6 +19,15 @@ class StateEvolution:
         sigma: `[batch, iterations]`, the standard deviation of the noise in what is
             denoised.
         psnr: `[batch, iterations]`, of the estimates in dB, for a peak of 1.
+
+    Example: nothing is taken off ones, and the noise of twice as many pixels as
+    measurements doubles each time.
+
+    >>> from zoo.layers.operators import GaussianMatrix
+    >>> operator, ones = GaussianMatrix((64, 64, 1), 2048), np.ones((1, 64, 64, 1))
+    >>> found = state_evolution(operator, lambda x, sigma: x, ones, 3)
+    >>> isinstance(found, StateEvolution), (found.sigma**2).round(0).tolist()
+    (True, [[2.0, 4.0, 8.0]])
     """
 
     sigma: np.ndarray
@@ -46,12 +55,12 @@ def state_evolution(
     Args:
         operator: a `zoo.layers.operators.LinearOperator`, of which the sizes count
             alone.
-        denoiser: as for `zoo.solvers.damp`.
+        denoiser: as for `damp`.
         images: `x`, `[batch, height, width, channels]` in [0, 1].
         iterations: int >= 1. Defaults to 10.
         noise: float >= 0, the standard deviation of the noise of a measurement, of each
             of its real numbers. Defaults to 0.
-        value_range: as for `zoo.solvers.damp`.
+        value_range: as for `damp`.
         seed: int >= 0, of the noise, which images share. Defaults to 0.
 
     Returns:

@@ -31,6 +31,15 @@ class MessagePassingResult:
         pseudo_data: `[batch, T, height, width, channels]`, what was denoised: less the
             true images it is the effective noise, which is white and Gaussian where the
             theory holds; `None` unless kept.
+
+    Example: an image of ones, and a denoiser that knows it.
+
+    >>> from zoo.layers.operators import GaussianMatrix
+    >>> from zoo.solvers.damp import damp
+    >>> operator, ones = GaussianMatrix((8, 8, 1), 32), np.ones((1, 8, 8, 1))
+    >>> result = damp(operator(ones), operator, lambda x, sigma: np.ones_like(x))
+    >>> print(result.iterations, result.stop_reason, result.residual.shape)
+    [2] ['converged'] (1, 2)
     """
 
     x: np.ndarray

@@ -1,0 +1,41 @@
+"""LDAMP of a denoiser that comes with trained weights."""
+
+from zoo.models.denoisers import pretrained as pretrained_denoiser
+from zoo.models.ldamp.network import ldamp
+
+# Given its level, from 2 to 500 grey levels.
+DENOISER = "unet_2-500"
+
+
+def pretrained(operator, depth=10, *, denoiser=DENOISER, **kwargs):
+    """Returns LDAMP whose layers share a denoiser that was trained on photographs.
+
+    The denoiser knows no operator, so this serves every size of image and number of
+    measurements.
+
+    Args:
+        operator: a `zoo.layers.operators.LinearOperator` of images of one channel.
+        depth: int, layers. Defaults to 10.
+        denoiser: str, the name of `zoo.models.denoisers.pretrained`. It must have been
+            trained for all levels that D-AMP meets: the first is about `255 sqrt(n / M)
+            |x| / sqrt(n)` grey levels. Defaults to `"unet_2-500"`.
+        **kwargs: as for `zoo.models.ldamp.ldamp`.
+
+    Returns:
+        A `zoo.models.ldamp.LdampNetwork`.
+
+    Raises:
+        ValueError: there is no such denoiser.
+
+    Example: a photograph, from half as many measurements as pixels.
+
+    >>> from zoo.data import load_natural_images
+    >>> from zoo.layers.operators import GaussianMatrix
+    >>> from zoo.metrics import psnr
+    >>> image = load_natural_images("test")["camera"][None, ::4, ::4]
+    >>> operator = GaussianMatrix((64, 64, 1), 2048)
+    >>> network = pretrained(operator, denoiser="unet_0-55")
+    >>> bool(psnr(network.predict(operator(image), verbose=0), image)[0] > 24)
+    True
+    """
+    return ldamp(operator, pretrained_denoiser(denoiser), depth, **kwargs)
