@@ -48,6 +48,7 @@ setup(
         "importlib-resources>=6.0",
         "keras>=3.12",
         "keras-tuner>=1.4.7",
+        "markdown>=3.4",
         "matplotlib>=3.8",
         "numpy>=1.26",
         "pandas>=2.1",

@@ -239,17 +239,16 @@ def test_an_unwritable_logdir_is_named(run, capsys, tmp_path):
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-def test_a_corrupt_results_folder_is_named_and_kept(run, capsys, tmp_path):
+def test_a_run_with_half_a_result_is_repeated(run, capsys, tmp_path):
     assert run("--trials=1", "--epochs=1") == 0
     capsys.readouterr()
     (result,) = pathlib.Path(tmp_path / "runs/large_batch/regimes").glob(
         "*/result.json"
     )
     result.write_text("{ torn")
-    assert run("--trials=1", "--epochs=1") == 1
-    (line,) = error(capsys)
-    assert "result.json is not a result" in line
-    assert result.read_text() == "{ torn"
+    assert run("--trials=1", "--epochs=1") == 0
+    assert f"{result} is not whole: that run is repeated" in capsys.readouterr().err
+    assert result.read_text() != "{ torn"
 
 
 def test_another_configuration_is_refused(run, capsys):

@@ -6,7 +6,7 @@ import sys
 import keras
 from absl import app, flags
 
-from zoo.study import distribute, tensorboard, workers
+from zoo.study import distribute, lock, tensorboard, workers
 from zoo.study.flags import chosen, define_flags, make_config, to_flags
 from zoo.study.report import Section, write_report
 from zoo.study.results import Results, run_name
@@ -14,14 +14,19 @@ from zoo.study.runner import (
     DEFAULT_TRIALS,
     Progress,
     StudyTuner,
+    check_settings,
     format_seconds,
     grid_points,
+    have_ended,
     open_folder,
     search_space,
+    set_aside,
 )
 
 # Exit codes: all trials finished; the user's mistake; some trial failed; stopped.
 FINISHED, MISTAKE, FAILED_TRIALS, STOPPED = 0, 1, 2, 130
+# Points that `--dry_run` prints.
+LISTED = 1000
 
 
 def main(*studies):
@@ -32,6 +37,14 @@ def main(*studies):
 
     A mistake in a flag, in the data or in the folder ends in one line and exit code 1,
     a grid with a failed trial in exit code 2.
+
+    Args:
+        *studies: subclasses of `zoo.study.Study`.
+
+    Example: an app is this one line, and ends the process.
+
+    >>> from zoo.apps import margins
+    >>> main(*margins.EXPERIMENTS)  # doctest: +SKIP
     """
     others = set(flags.FLAGS)
     define_flags(*studies)
@@ -89,23 +102,39 @@ def run_study(study):
         if config.dry_run:
             _print_plan(study, config, points)
             return FINISHED
+        folder = study.folder(config.logdir)
         role = workers.role()
         if role == "worker":
-            _search(study, config, study.folder(config.logdir), points)
-            return FINISHED
-        folder = open_folder(study, config)
-        if not any(folder.glob("events.*")):
-            tensorboard.write_study(folder, hp, study.objective[0], to_flags(config))
-        if config.workers and role == "single":
-            workers.run(config.workers, folder, Progress(study, config, points, folder))
-        else:
             _search(study, config, folder, points)
-        return _finish(study, config, folder, points)
+            return FINISHED
+        if workers.has_parent():
+            # Which holds the folder.
+            return _run(study, config, hp, points, role)
+        if config.fresh:
+            set_aside(folder)
+        if folder.exists():
+            check_settings(folder, config)
+        if have_ended(folder, points) and lock.is_held(folder):
+            # A report alone does not disturb the run that another process adds to it.
+            return _finish(study, config, folder, points)
+        with lock.hold(folder):
+            return _run(study, config, hp, points, role)
     except KeyboardInterrupt:
         print("\nstopped: the same command goes on from here", file=sys.stderr)
         return STOPPED
     except (ValueError, OSError) as error:
         return _complain(error)
+
+
+def _run(study, config, hp, points, role):
+    folder = open_folder(study, config)
+    if not any(folder.glob("events.*")):
+        tensorboard.write_study(folder, hp, study.objective[0], to_flags(config))
+    if config.workers and role == "single":
+        workers.run(config.workers, folder, Progress(study, config, points, folder))
+    else:
+        _search(study, config, folder, points)
+    return _finish(study, config, folder, points)
 
 
 def _search(study, config, folder, points):
@@ -125,7 +154,7 @@ def _finish(study, config, folder, points):
         sections.append(Section("Failed runs", text, table))
     sections.append(_how(study, config, results))
     report = write_report(folder, study.title, sections, results)
-    print(f"report:      {report}")
+    print(f"report:      {report}, report.html")
     print(f"TensorBoard: tensorboard --logdir {config.logdir}")
     if len(failed):
         print(f"{len(failed)} of {len(results.table)} trials failed", file=sys.stderr)
@@ -159,13 +188,16 @@ def _print_plan(study, config, points):
         print(f"{study.name}: {config.search} search, {trials} trials")
         return
     seconds = [study.seconds(point, config) for point in points]
-    names = [run_name(point) for point in points]
+    names = [run_name(point) for point in points[:LISTED]]
+    width = max(map(len, names))
+    for name, estimate in zip(names, seconds, strict=False):
+        about = "" if estimate is None else f"  about {format_seconds(estimate)}"
+        print(f"{name:{width}}{about}".rstrip())
+    if len(points) > LISTED:
+        print(f"... and {len(points) - LISTED:,} more")
     if None in seconds:
-        print("\n".join(names))
         print(f"{len(points)} runs; their time was not measured")
         return
-    for name, estimate in zip(names, seconds, strict=True):
-        print(f"{name:{max(map(len, names))}}  about {format_seconds(estimate)}")
     total = format_seconds(sum(seconds) / max(config.workers, 1))
     print(f"{len(points)} runs, about {total} on two cores")
 

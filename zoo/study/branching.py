@@ -9,6 +9,7 @@ import io
 import itertools
 import json
 import pathlib
+import sys
 import time
 
 import keras
@@ -16,6 +17,7 @@ import numpy as np
 
 from zoo._files import write_atomically
 from zoo.study import tensorboard
+from zoo.study.results import CutShort, read_arrays
 from zoo.study.training import fit
 
 # Seconds between states of a training under way.
@@ -136,10 +138,15 @@ class BranchingTraining:
             for partway_of in (None, path):
                 file = self._file(path[:length], partway_of)
                 if file.exists():
-                    with np.load(file) as arrays:
-                        names = [name for name in arrays.files if name != RECORDS]
-                        set_state(model, [arrays[name] for name in names])
-                        return json.loads(arrays[RECORDS].tobytes())
+                    try:
+                        state = read_arrays(file)
+                    except CutShort as error:
+                        print(f"{error}: trained again", file=sys.stderr)
+                        file.unlink()
+                        continue
+                    records = state.pop(RECORDS)
+                    set_state(model, list(state.values()))
+                    return json.loads(records.tobytes())
         return []
 
     def _stem(self, path):

@@ -1,4 +1,4 @@
-"""The report of a study: Markdown, figures, a table, and the same in TensorBoard."""
+"""The report of a study: Markdown, HTML, figures, a table, and TensorBoard's copy."""
 
 import dataclasses
 import io
@@ -9,6 +9,7 @@ import pandas as pd
 
 from zoo._files import write_atomically
 from zoo.study import tensorboard
+from zoo.study.page import to_page
 
 
 @dataclasses.dataclass
@@ -21,6 +22,14 @@ class Section:
         table: `pandas.DataFrame` or `None`.
         figure: `matplotlib.figure.Figure` or `None`.
         name: str, the figure's file name without its ending.
+
+    Example:
+
+    >>> table = pd.DataFrame({"regime": ["LB"], "accuracy": [format_mean([0.9, 0.92])]})
+    >>> print(to_markdown(Section("Accuracy", "Of the last epoch.", table).table))
+    | regime | accuracy |
+    | --- | --- |
+    | LB | 0.91 ± 0.01 |
     """
 
     title: str
@@ -33,8 +42,19 @@ class Section:
 def new_figure(title, xlabel, ylabel, **axes):
     """Makes a figure with one labelled pair of axes, in the style of all reports.
 
+    Args:
+        title: str, above the axes.
+        xlabel, ylabel: str, below and beside them.
+        **axes: further properties of the axes, such as `yscale="log"`.
+
     Returns:
         The `matplotlib.figure.Figure` and its axes.
+
+    Example:
+
+    >>> figure, ax = new_figure("Loss", "epoch", "nats", yscale="log")
+    >>> ax.get_title(), ax.get_yscale()
+    ('Loss', 'log')
     """
     from matplotlib.figure import Figure
 
@@ -47,7 +67,22 @@ def new_figure(title, xlabel, ylabel, **axes):
 
 
 def plot_band(ax, x, mean, deviation, label, **line):
-    """Plots a mean curve with a band of one standard deviation."""
+    """Plots a mean curve with a band of one standard deviation.
+
+    Args:
+        ax: the axes.
+        x, mean, deviation: arrays, `[points]`.
+        label: str, of the curve in the legend.
+        **line: further properties of the curve, such as `color`.
+
+    Example:
+
+    >>> figure, ax = new_figure("Loss", "epoch", "nats")
+    >>> x = np.arange(3.0)
+    >>> plot_band(ax, x, x**2, 0.1 * x, label="large batches")
+    >>> ax.get_legend_handles_labels()[1], len(ax.collections)
+    (['large batches'], 1)
+    """
     (drawn,) = ax.plot(x, mean, label=label, **line)
     ax.fill_between(
         x,
@@ -64,8 +99,18 @@ def format_mean(values, scale=1.0, digits=2):
 
     One number stands alone, and none is a hyphen.
 
-    >>> format_mean([0.9, 0.92], scale=100)
-    '91.00 ± 1.41'
+    Args:
+        values: list or array of numbers.
+        scale: float, what they are multiplied by. Defaults to 1.
+        digits: int, those after the point. Defaults to 2.
+
+    Returns:
+        A string.
+
+    Example:
+
+    >>> format_mean([0.9, 0.92], scale=100), format_mean([0.9]), format_mean([])
+    ('91.00 ± 1.41', '0.90', '-')
     """
     values = np.asarray(values, "float64") * scale
     if not len(values):
@@ -75,7 +120,16 @@ def format_mean(values, scale=1.0, digits=2):
 
 
 def deviation(values):
-    """Returns the sample's standard deviation, 0 of one number."""
+    """Returns the sample's standard deviation, 0 of one number.
+
+    Args:
+        values: list or array of numbers.
+
+    Example:
+
+    >>> deviation([1.0, 2.0, 3.0]), deviation([1.0])
+    (1.0, 0.0)
+    """
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
@@ -83,7 +137,8 @@ def to_markdown(table):
     """Formats a `pandas.DataFrame`, without its index, as a Markdown table."""
 
     def row(cells):
-        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+        texts = (" ".join(str(cell).replace("|", "\\|").split()) for cell in cells)
+        return "| " + " | ".join(texts) + " |"
 
     lines = [row(table.columns), row(["---"] * len(table.columns))]
     lines += [row(cells) for cells in table.itertuples(index=False)]
@@ -91,10 +146,24 @@ def to_markdown(table):
 
 
 def write_report(folder, title, sections, results):
-    """Writes `report.md`, `figures/*.png`, `results.csv` and TensorBoard's copies."""
+    """Writes `report.md`, `report.html`, `figures/*.png` and `results.csv`.
+
+    TensorBoard gets the text and the figures too.
+    """
     folder = pathlib.Path(folder)
     (folder / "figures").mkdir(exist_ok=True)
     write_atomically(folder / "results.csv", results.table.to_csv(index=False))
+    text, images = render(title, sections)
+    for path, png in images.items():
+        write_atomically(folder / path, png)
+    write_atomically(folder / "report.md", text)
+    write_atomically(folder / "report.html", to_page(title, text, images))
+    tensorboard.write_report(folder / "report", text, images)
+    return folder / "report.md"
+
+
+def render(title, sections):
+    """Returns a report's Markdown, and a dict of the paths of its images to PNGs."""
     parts, images = [f"# {title}"], {}
     for section in sections:
         parts.append(f"## {section.title}")
@@ -103,15 +172,10 @@ def write_report(folder, title, sections, results):
         if section.table is not None:
             parts.append(to_markdown(section.table))
         if section.figure is not None:
-            images[section.name] = _png(section.figure)
-            write_atomically(
-                folder / f"figures/{section.name}.png", images[section.name]
-            )
-            parts.append(f"![{section.title}](figures/{section.name}.png)")
-    text = "\n\n".join(parts) + "\n"
-    write_atomically(folder / "report.md", text)
-    tensorboard.write_report(folder / "report", text, images)
-    return folder / "report.md"
+            path = f"figures/{section.name}.png"
+            images[path] = _png(section.figure)
+            parts.append(f"![{section.title}]({path})")
+    return "\n\n".join(parts) + "\n", images
 
 
 def _png(figure):

@@ -5,6 +5,9 @@ import io
 import json
 import os
 import pathlib
+import sys
+import zipfile
+import zlib
 
 import numpy as np
 import pandas as pd
@@ -13,6 +16,10 @@ from zoo._files import write_atomically
 
 RESULT = "result.json"
 CURVES = "curves.npz"
+
+
+class CutShort(ValueError):
+    """A file that is there in part, as after a power cut."""
 
 
 def run_name(values):
@@ -43,22 +50,56 @@ def read_result(folder):
     """Reads a run's outcome, or `None` where the run has not ended.
 
     Raises:
+        CutShort: the file is not whole.
         ValueError: the file is there but is not a result.
     """
     path = pathlib.Path(folder) / RESULT
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
-        if {"values", "status", "reason", "scalars", "seconds"} <= set(result):
-            return result
-        problem = "it lacks entries of a result"
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError) as error:
-        problem = str(error).splitlines()[0]
-    raise ValueError(
+    except ValueError as error:
+        raise CutShort(_not_a_result(path, str(error).splitlines()[0])) from None
+    entries = {"values", "status", "reason", "scalars", "seconds"}
+    if isinstance(result, dict) and entries <= set(result):
+        return result
+    raise ValueError(_not_a_result(path, "it lacks entries of a result"))
+
+
+def _not_a_result(path, problem):
+    return (
         f"{path} is not a result ({problem}): delete its folder to repeat that run, or "
         "start over with --fresh"
     )
+
+
+def read_arrays(path):
+    """Returns what a `.npz` file holds, a dict of arrays.
+
+    Raises:
+        CutShort: it is not whole, or not as it was written.
+    """
+    try:
+        # NumPy would leave a broken file open.
+        with open(path, "rb") as file, np.load(file) as arrays:
+            return dict(arrays)
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+        raise CutShort(f"{path} is broken ({error})") from None
+
+
+def forget_broken(folder):
+    """Says which runs have a file that is not whole, and makes them count no more."""
+    for path in sorted(pathlib.Path(folder).glob(f"*/{RESULT}")):
+        curves, broken = path.with_name(CURVES), None
+        try:
+            read_result(path.parent)
+            if not zipfile.is_zipfile(curves):
+                broken = curves
+        except CutShort:
+            broken = path
+        if broken:
+            path.replace(path.with_name(f"{RESULT}.broken"))
+            print(f"{broken} is not whole: that run is repeated", file=sys.stderr)
 
 
 class Results:
@@ -75,6 +116,22 @@ class Results:
 
     Raises:
         ValueError: a result cannot be read.
+
+    Example:
+
+    >>> import tempfile
+    >>> outcome = {"status": "finished", "reason": "", "seconds": 1.0}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for seed in range(2):
+    ...         run = pathlib.Path(folder, f"seed={seed}")
+    ...         run.mkdir()
+    ...         point = {"values": {"seed": seed}, "scalars": {"loss": 2.0 * seed}}
+    ...         curves = {"epoch": [1, 2], "loss": [4.0, 2.0 * seed]}
+    ...         write_result(run, outcome | point, curves)
+    ...     results = Results(folder)
+    ...     x, mean, deviation = results.mean_curve("epoch", "loss")
+    >>> results.select(seed=1)["loss"].tolist(), mean.tolist()
+    ([2.0], [4.0, 1.0])
     """
 
     def __init__(self, folder, order=()):
@@ -117,9 +174,16 @@ class Results:
         return self.table[self.table["status"] == "failed"]
 
     def curves(self, run):
-        """Returns the curves of a run, a dict of 1-D arrays."""
-        with np.load(self.folder / run / CURVES) as file:
-            return dict(file)
+        """Returns the curves of a run, a dict of 1-D arrays.
+
+        Raises:
+            CutShort: the file is broken.
+        """
+        path = self.folder / run / CURVES
+        try:
+            return read_arrays(path)
+        except CutShort as error:
+            raise CutShort(f"{error}: delete its folder to repeat that run") from None
 
     def mean_curve(self, x, y, **values):
         """Averages the curve `y` against `x` over the runs at the given values.

@@ -17,11 +17,12 @@ import keras_tuner
 import numpy as np
 from keras_tuner.engine import base_tuner
 
-from zoo._files import write_atomically
-from zoo.study import tensorboard
+from zoo._files import disk_problem, write_atomically
+from zoo.study import lock, tensorboard
 from zoo.study.flags import differences, to_flags
 from zoo.study.results import (
-    Results,
+    RESULT,
+    forget_broken,
     read_result,
     run_name,
     write_result,
@@ -40,12 +41,10 @@ def search_space(study, config):
 
 def grid_points(hp):
     """Lists the points of a finite search space, each a dict of its active values."""
-    points = {}
+    names, points = [entry.name for entry in hp.space], {}
+    point = hp.copy()
     for values in itertools.product(*(entry.values for entry in hp.space)):
-        point = hp.copy()
-        point.values = dict(
-            zip((entry.name for entry in hp.space), values, strict=True)
-        )
+        point.values = dict(zip(names, values, strict=True))
         active = {
             entry.name: point.values[entry.name]
             for entry in hp.space
@@ -55,51 +54,80 @@ def grid_points(hp):
     return list(points.values())
 
 
-def open_folder(study, config):
-    """Makes the study's folder, or finds it and checks that it holds this study.
+def have_ended(folder, points):
+    """Says whether nothing is left to run of a grid."""
+    return bool(points) and all(
+        (folder / run_name(point) / RESULT).exists() for point in points
+    )
+
+
+def set_aside(folder):
+    """Renames a study's folder, so that a new one can take its place.
+
+    Raises:
+        ValueError: a run holds it.
+    """
+    if folder.exists():
+        with lock.hold(folder):
+            numbered = (
+                folder.with_name(f"{folder.name}.{number}")
+                for number in itertools.count(1)
+            )
+            folder.rename(next(path for path in numbered if not path.exists()))
+
+
+def check_settings(folder, config):
+    """Refuses a folder that holds something else than this study's results.
 
     Raises:
         ValueError: another configuration, `--noresume` on an old folder, or a file
             that is not what it should be.
+    """
+    path = folder / CONFIG
+    if not path.exists():
+        # A worker that starts before its chief makes the latter two.
+        ours = {lock.LOCK, "tuner", "logs"}
+        if not {entry.name for entry in folder.iterdir()} <= ours:
+            raise ValueError(
+                f"{folder} is not empty and has no {CONFIG}: use another --logdir, or "
+                "--fresh to set it aside"
+            )
+        return
+    if not config.resume:
+        raise ValueError(f"{folder} holds results already: --resume or --fresh")
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+        changed = differences(old, _to_json(config))
+    except (ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is not a study's settings ({str(error).splitlines()[0]}): "
+            "start over with --fresh or use another --logdir"
+        ) from None
+    if changed:
+        raise ValueError(
+            f"{folder} holds another configuration: {'; '.join(changed)}; use "
+            "another --logdir, or --fresh to set the old one aside"
+        )
+
+
+def _to_json(config):
+    return json.loads(json.dumps(vars(config)))
+
+
+def open_folder(study, config):
+    """Makes the study's folder, or finds it; clears what a kill has left in it.
+
+    Raises:
+        ValueError: it holds something else than this study's results.
         OSError: the folder cannot be written.
     """
     folder = study.folder(config.logdir)
-    if config.fresh and folder.exists():
-        aside = next(
-            path
-            for number in itertools.count(1)
-            if not (path := folder.with_name(f"{folder.name}.{number}")).exists()
-        )
-        folder.rename(aside)
     folder.mkdir(parents=True, exist_ok=True)
+    check_settings(folder, config)
     for partial in folder.rglob(".*.partial"):
         partial.unlink(missing_ok=True)
-    settings = json.loads(json.dumps(vars(config)))
-    path = folder / CONFIG
-    if path.exists():
-        if not config.resume:
-            raise ValueError(f"{folder} holds results already: --resume or --fresh")
-        try:
-            old = json.loads(path.read_text(encoding="utf-8"))
-            changed = differences(old, settings)
-        except (ValueError, AttributeError) as error:
-            raise ValueError(
-                f"{path} is not a study's settings ({str(error).splitlines()[0]}): "
-                "start over with --fresh or use another --logdir"
-            ) from None
-        if changed:
-            raise ValueError(
-                f"{folder} holds another configuration: {'; '.join(changed)}; use "
-                "another --logdir, or --fresh to set the old one aside"
-            )
-        Results(folder)
-    elif any(entry.name not in ("tuner", "logs") for entry in folder.iterdir()):
-        # Those two a worker makes that starts before its chief.
-        raise ValueError(
-            f"{folder} is not empty and has no {CONFIG}: use another --logdir, or "
-            "--fresh to set it aside"
-        )
-    write_atomically(path, json.dumps(settings, indent=1))
+    forget_broken(folder)
+    write_atomically(folder / CONFIG, json.dumps(_to_json(config), indent=1))
     write_atomically(folder / "flags.txt", to_flags(config))
     return folder
 
@@ -180,7 +208,8 @@ class StudyTuner(base_tuner.BaseTuner):
 def run_point(study, config, hp, run):
     """Runs one point into the folder `run` and writes its outcome; returns it.
 
-    An exception, or a scalar or objective that is not finite, makes a failed result.
+    An exception, or a scalar or objective that is not finite, makes a failed result;
+    but an error of the disk is raised, so that the run is repeated.
     """
     values = dict(hp.values)
     # A run that was killed left this folder behind.
@@ -203,6 +232,8 @@ def run_point(study, config, hp, run):
         if broken:
             status, reason = "failed", f"{broken[0]} is {scalars[broken[0]]}"
     except Exception as error:
+        if problem := disk_problem(error):
+            raise OSError(f"{run} cannot be written: {problem}") from error
         status = "failed"
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         write_atomically(run / "error.txt", traceback.format_exc())

@@ -14,6 +14,7 @@ class Study:
         name: str, the folder under `--logdir` and the app's name in `zoo.apps`.
         experiment: str, or `None` where the app has only this study. An app of several
             gives each a name for `--experiment` and a folder inside the app's.
+        title: str, the heading of the report, which a subclass must name.
         summary: str, one line for lists of studies.
         objective: pair of a scalar that `run` returns and `"max"` or `"min"`: what
             `--search` other than grid looks for, and what the progress line shows.

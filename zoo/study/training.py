@@ -24,6 +24,13 @@ def load_data(name, config):
 
     Raises:
         ValueError: with one line that names `--dataset`.
+
+    Example:
+
+    >>> import types
+    >>> config = types.SimpleNamespace(data_dir=None, limit=100, seed=0, image_size=4)
+    >>> load_data("digits", config).train[0].shape
+    (100, 4, 4, 1)
     """
     try:
         data = load_images(
@@ -74,6 +81,19 @@ def fit(
 
     Raises:
         FloatingPointError: the loss is not finite.
+
+    Example:
+
+    >>> import tempfile
+    >>> import types
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    >>> model.compile("sgd", "mse")
+    >>> config = types.SimpleNamespace(batch_size=4, epochs=3, strategy="none")
+    >>> x, y = np.ones((8, 2), "float32"), np.ones((8, 1), "float32")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     history = fit(model, x, y, config, seed=0, logdir=folder)
+    >>> len(history["loss"])
+    3
     """
     batch_size = batch_size or config.batch_size
     dataset = batches(
@@ -113,8 +133,24 @@ def fit(
 def evaluate(model, data, config):
     """Evaluates a model on all parts of an image set.
 
+    Args:
+        model: a compiled `keras.Model`.
+        data: `zoo.data.ImageSet`.
+        config: the settings.
+
     Returns:
         Dict of `train_loss`, `test_accuracy` and so on to floats.
+
+    Example:
+
+    >>> import types
+    >>> data = load_images("digits", limit=50)
+    >>> layers = [keras.layers.Flatten(), keras.layers.Dense(10)]
+    >>> model = keras.Sequential([keras.Input(data.input_shape), *layers])
+    >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    >>> model.compile("sgd", loss)
+    >>> sorted(evaluate(model, data, types.SimpleNamespace(strategy="none")))
+    ['test_loss', 'train_loss', 'validation_loss']
     """
     with distribute.scope(config):
         return {
@@ -129,5 +165,18 @@ def evaluate(model, data, config):
 
 
 def jit_compile(config):
-    """Returns what `--jit` means to `keras.Model.compile`."""
+    """Returns what `--jit` means to `keras.Model.compile`.
+
+    Args:
+        config: the settings.
+
+    Returns:
+        `True`, `False` or `"auto"`.
+
+    Example:
+
+    >>> import types
+    >>> jit_compile(types.SimpleNamespace(jit="on"))
+    True
+    """
     return {"auto": "auto", "on": True, "off": False}[config.jit]

@@ -30,9 +30,14 @@ def role():
     ]
     if missing:
         raise ValueError(f"KERASTUNER_ORACLE_IP is set, but {missing[0]} is not")
-    if PARENT in os.environ:
+    if has_parent():
         threading.Thread(target=_end_with_parent, daemon=True).start()
     return "chief" if "chief" in os.environ["KERASTUNER_TUNER_ID"] else "worker"
+
+
+def has_parent():
+    """Says whether another process of this machine started this one for its run."""
+    return PARENT in os.environ
 
 
 def _end_with_parent():
@@ -128,4 +133,6 @@ def _start(name, number, folder, port):
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
+            # It inherits the lock of the study's folder.
+            close_fds=False,
         )

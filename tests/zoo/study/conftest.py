@@ -6,6 +6,10 @@ import sys
 import types
 
 import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from zoo.study import app
 
 COIN = pathlib.Path(__file__).with_name("coin.py")
 
@@ -44,3 +48,33 @@ def make_config(coin, tmp_path):
         return types.SimpleNamespace(**settings)
 
     return make
+
+
+@pytest.fixture
+def call(coin, define_flags, monkeypatch, tmp_path):
+    """Calls the coin's app in this process; returns its exit code."""
+    monkeypatch.setattr(sys, "argv", ["coin.py"])
+    if "preset" not in flags.FLAGS:
+        define_flags(coin)
+
+    def call(*arguments, logdir=tmp_path / "runs"):
+        with flagsaver.flagsaver():
+            app.parse(["coin", f"--logdir={logdir}", *arguments])
+            return app.run_studies(coin)
+
+    return call
+
+
+@pytest.fixture
+def error(capsys):
+    """Reads the one line that a call has complained with."""
+
+    def read():
+        (line,) = [
+            line
+            for line in capsys.readouterr().err.splitlines()
+            if line.startswith("coin: ")
+        ]
+        return line
+
+    return read

@@ -161,6 +161,18 @@ def test_a_half_written_state_counts_for_nothing(train, tmp_path):
     assert again[2] == [1, 2, 3]
 
 
+def test_a_state_that_was_cut_short_is_trained_again(train, tmp_path, capsys):
+    whole = train(PATHS[0])
+    (state,) = tmp_path.glob("states/*3clean.npz")
+    state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
+    again = train(PATHS[0])
+    equal(again, whole)
+    assert again[2] == [1, 2, 3]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{state} is broken (") and line.endswith(": trained again")
+    assert train(PATHS[0])[2] == []
+
+
 def test_one_compiled_step_serves_all_phases(train, build):
     model, again = build(), build()
     train((CLEAN,), share=False, model=model)

@@ -15,6 +15,7 @@ from zoo.study.runner import (
     open_folder,
     run_name,
     search_space,
+    set_aside,
 )
 
 
@@ -26,6 +27,8 @@ def search(coin):
         study = coin()
         points = grid_points(search_space(study, config))
         points = points if config.search == "grid" else []
+        if config.fresh:
+            set_aside(study.folder(config.logdir))
         folder = open_folder(study, config)
         progress = Progress(study, config, points, folder)
         StudyTuner(study, config, folder, progress).search()
