@@ -5,11 +5,11 @@ PYTHON ?= python3
 VENV ?= .venv
 INSTALLED := $(VENV)/.installed
 STUDIES := critical_periods deep_unrolling games large_batch_minima margins \
-	matrix_sensing plug_and_play projector resume sparse_recovery
-LONG := tests/test_readme.py $(STUDIES:%=tests/apps/test_%.py) \
+	matrix_sensing plug_and_play projector resume search sparse_recovery
+LONG := tests/test_readme.py tests/test_examples.py $(STUDIES:%=tests/apps/test_%.py) \
 	tests/losses/test_all_losses.py tests/optimizers/test_factored_gradient_descent.py \
 	$(addprefix tests/zoo/models/test_,denoisers.py export.py gancs.py ldamp.py \
-	large_margin.py projector.py unrolled.py) tests/zoo/study/test_browser.py \
+	large_margin.py projector.py tunable.py unrolled.py) tests/zoo/study/test_browser.py \
 	$(addprefix tests/zoo/solvers/,matrix_sensing/test_solve.py test_damp.py test_sparse.py)
 
 .PHONY: demo test studies lint format docs oldest benchmark

@@ -25,6 +25,7 @@ from zoo.study.branching import (
     get_state,
     set_state,
 )
+from zoo.study.tuning import around, hold, refuse_hyperband, tuned
 
 # Test images: all, those of the class that is withheld, and the others.
 PARTS = ("test", "withheld", "others")
@@ -116,11 +117,7 @@ class CriticalPeriodsStudy(Study):
             config.deficit_epochs.sort()
             if not self.lengths(config):
                 raise ValueError("--deficit_epochs must hold a number above 0")
-        if config.search == "hyperband":
-            raise ValueError(
-                "--search=hyperband changes the epochs, which are what is compared: "
-                "use random or bayesian"
-            )
+        refuse_hyperband(config, "changes the epochs, which are what is compared")
         if not 0 < config.learning_rate < math.inf:
             raise ValueError(
                 f"--learning_rate={config.learning_rate} must be above 0 and finite"
@@ -191,9 +188,14 @@ class CriticalPeriodsStudy(Study):
         self.seeds(hp, config)
 
     def space(self, hp, config):
-        self.grid(hp, config)
-        rate = config.learning_rate
-        hp.Float("learning_rate", rate / 10, rate * 10, sampling="log")
+        hold(hp, config, "dataset")
+        hp.Choice("model", config.model)
+        # The training without a deficit, to which the others are compared.
+        for name, value in self.points(config)[0].items():
+            hp.Fixed(name, value)
+        around(hp, config, "learning_rate", "weight_decay")
+        if config.decay < 1:
+            hp.Float("decay", max(2 * config.decay - 1, 0.01), 1.0)
 
     def paths(self, config):
         """Returns all paths of the grid, each once."""
@@ -221,17 +223,15 @@ class CriticalPeriodsStudy(Study):
         return SECONDS_A_RUN + (len(path) - trained) * an_epoch
 
     def run(self, hp, config, logdir):
-        seed, name = hp.values.get("seed", config.seed), hp.get("model")
+        seed, name = hp.get("seed"), hp.get("model")
         dataset, path = hp.get("dataset"), self.path(hp.values, config)
         data = self.data[dataset]
-        if "learning_rate" in hp.values:
-            rate = hp.get("learning_rate")
-            config = type(config)(**{**vars(config), "learning_rate": rate})
+        config = tuned(config, hp)
         model = self.model(dataset, name, seed, config)
         training = BranchingTraining(
             self.folder(config.logdir) / "states",
             [dataset, name, seed, config.learning_rate],
-            # A search has another rate for each training.
+            # A search has other rates for each training.
             config.share_prefix and config.search == "grid",
         )
         records = training.run(
@@ -256,7 +256,7 @@ class CriticalPeriodsStudy(Study):
 
         Runs share its compiled step, and those of a seed its first state.
         """
-        key = (dataset, name, config.learning_rate)
+        key = (dataset, name, config.learning_rate, config.weight_decay)
         if key != self.compiled[0]:
             model = self.build(name, self.data[dataset], config)
             self.compiled, self.first = (key, model), {seed: get_state(model)}

@@ -3,6 +3,7 @@
 from absl import flags
 
 from zoo.study import Study
+from zoo.study.tuning import hold, refuse_hyperband
 
 
 class GameStudy(Study):
@@ -44,3 +45,17 @@ class GameStudy(Study):
         flags.DEFINE_integer(
             "actions", None, "Actions a player in random games.", lower_bound=2
         )
+
+    def space(self, hp, config):
+        refuse_hyperband(config)
+        hold(hp, config)
+
+    def report(self, results, config):
+        if config.search != "grid":
+            # Its trials differ in what is tuned, too: they are no comparison.
+            return []
+        return self.sections(results, config)
+
+    def sections(self, results, config):
+        """Says what the runs of the grid show, a list of `zoo.study.Section`."""
+        raise NotImplementedError

@@ -5,7 +5,16 @@ import numpy as np
 import pandas as pd
 
 from zoo.apps.games.common import GameStudy
-from zoo.apps.games.small import FAR, METHODS, Method, ended, paths, steps_within
+from zoo.apps.games.small import (
+    FAR,
+    METHODS,
+    Method,
+    chosen,
+    declare,
+    ended,
+    paths,
+    steps_within,
+)
 from zoo.games import QuadraticGame, bilinear_game
 from zoo.optimizers import OptimisticAdam, OptimisticSGD
 from zoo.study import Section, new_figure
@@ -72,12 +81,22 @@ class Dynamics(GameStudy):
     def grid(self, hp, config):
         hp.Choice("play", list(self.plays))
 
+    def space(self, hp, config):
+        super().space(hp, config)
+        game = config.game[0]
+        plays = [play for play in self.plays if play.split()[0] == game]
+        hp.Choice("play", plays)
+        # In parts of the method's own: Adam's steps are of the rate's own length.
+        hp.Float("rate_factor", 0.1, 10.0, sampling="log")
+        declare(hp, "play", plays)
+
     def seconds(self, values, config):
         return 0.6 + 1.5e-3 * config.steps
 
     def run(self, hp, config, logdir):
         game, method, rate = self.plays[hp.get("play")]
-        path = paths(game, START, method, rate, config.steps)
+        rate *= hp.values.get("rate_factor", 1.0)
+        path = paths(game, START, chosen(method, hp), rate, config.steps)
         distances = np.linalg.norm(path, axis=1)
         return {
             "distance": ended(distances),
@@ -86,7 +105,7 @@ class Dynamics(GameStudy):
             "y_curve": path[:, 1],
         }
 
-    def report(self, results, config):
+    def sections(self, results, config):
         games = [game for game in config.game if game in GAMES]
         sections = [self._table(results, config, games)]
         sections += [self._paths(results, config, games)]

@@ -1,5 +1,7 @@
 """The mixture of Gaussians: the report's settings, those that work, and why."""
 
+import dataclasses
+
 import matplotlib.figure
 import numpy as np
 import pandas as pd
@@ -32,7 +34,7 @@ class Gaussians(GameStudy):
 
     experiment = "gaussians"
     title = "Games: two networks and 16 Gaussians"
-    objective = ("high_quality", "max")
+    objective = ("covered_quality", "max")
     presets = {
         "quick": {
             "method": list(dict.fromkeys([*REPORT, *TUNED])),
@@ -80,6 +82,17 @@ class Gaussians(GameStudy):
         hp.Choice("case", list(self.cases))
         self.seeds(hp, config)
 
+    def space(self, hp, config):
+        super().space(hp, config)
+        hp.Choice("case", list(self.cases))
+        # In parts of the setting's own: steps of plain descent are of a gradient.
+        hp.Float("rate_factor", 0.1, 10.0, sampling="log")
+        for name, low, high in (("optimism", 0.1, 2.0), ("r1", 0.005, 0.2)):
+            having = [case for case, one in self.cases.items() if getattr(one, name)]
+            if having:
+                with hp.conditional_scope("case", having):
+                    hp.Float(name, low, high, sampling="log")
+
     def iterations(self, case, config):
         kind, _, name = case.partition(" ")
         if kind.startswith("tuned"):
@@ -92,20 +105,27 @@ class Gaussians(GameStudy):
         return estimate(setting, iterations, config.per_mode)
 
     def run(self, hp, config, logdir):
-        case = hp.get("case")
+        case, setting = hp.get("case"), self.setting(hp)
         iterations = self.iterations(case, config)
         drawn = [*half_and(config.iterations), *half_and(config.long_iterations)]
         return train(
-            self.cases[case],
+            setting,
             self.mixture,
             config,
-            seed=hp.values.get("seed", config.seed),
+            seed=hp.get("seed"),
             logdir=logdir,
             iterations=iterations,
             snapshots=[*drawn, iterations],
         )
 
-    def report(self, results, config):
+    def setting(self, hp):
+        """Returns the `Setting` of a point of the grid or of a search."""
+        setting, values = self.cases[hp.get("case")], hp.values
+        changes = {name: values[name] for name in ("optimism", "r1") if name in values}
+        rate = setting.rate * values.get("rate_factor", 1.0)
+        return dataclasses.replace(setting, rate=rate, **changes)
+
+    def sections(self, results, config):
         sections = [self._setting(config)]
         if "report" in config.setting:
             sections += [

@@ -20,6 +20,7 @@ from zoo.solvers import (
     restarted_optimistic_gradient,
 )
 from zoo.study import Section, new_figure
+from zoo.study.tuning import tunable
 
 # The rates that suit optimistic mirror descent; one for all of a game's players.
 GAMES = {
@@ -78,11 +79,18 @@ class Matrix(GameStudy):
             if "random" in config.game:
                 self.seeds(hp, config)
 
+    def space(self, hp, config):
+        super().space(hp, config)
+        hp.Fixed("game", config.game[0])
+        hp.Choice("method", tunable(config, "method", "rates", TRAINED))
+        hp.Float("rate", 0.01, 10.0, sampling="log")
+
     def seconds(self, values, config):
         return 0.5 + (1.2e-3 if values["method"] in TRAINED else 3e-5) * config.steps
 
     def run(self, hp, config, logdir):
         make, rate = GAMES[hp.get("game")]
+        rate = hp.values.get("rate", rate)
         seed = hp.values.get("seed", config.seed)
         game, method = make(config.actions, seed), hp.get("method")
         start = [np.arange(n, 0, -1.0) for n in game.num_actions]
@@ -107,7 +115,7 @@ class Matrix(GameStudy):
             "average_gap_curve": average,
         }
 
-    def report(self, results, config):
+    def sections(self, results, config):
         return [
             self._table(results, config),
             *(self._figure(results, config, game) for game in config.game),

@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 
 from zoo.apps.games.common import GameStudy
-from zoo.apps.games.small import METHODS, ended, paths_of_rates, steps_within
+from zoo.apps.games.small import (
+    METHODS,
+    chosen,
+    declare,
+    ended,
+    paths_of_rates,
+    steps_within,
+)
 from zoo.games import random_quadratic_game
 from zoo.study import Section, format_mean, new_figure
 
@@ -52,6 +59,14 @@ class Players(GameStudy):
         hp.Choice("method", config.method)
         self.seeds(hp, config)
 
+    def space(self, hp, config):
+        super().space(hp, config)
+        hp.Fixed("game", config.game[0])
+        hp.Fixed("players", config.players[0])
+        hp.Choice("method", config.method)
+        hp.Float("rate", 0.01, 1.0, sampling="log")
+        declare(hp, "method", config.method)
+
     def seconds(self, values, config):
         return 0.5 + len(RATES) * (1e-3 + 1e-4 * values["players"]) * config.steps
 
@@ -61,9 +76,10 @@ class Players(GameStudy):
         start = np.random.default_rng(seed).normal(size=2 * count)
         start /= np.linalg.norm(start)
         best = None
-        method = METHODS[hp.get("method")]
-        played = paths_of_rates(game, start, method, RATES, config.steps)
-        for rate, path in zip(RATES, played, strict=True):
+        method = chosen(METHODS[hp.get("method")], hp)
+        rates = (hp.get("rate"),) if "rate" in hp.values else RATES
+        played = paths_of_rates(game, start, method, rates, config.steps)
+        for rate, path in zip(rates, played, strict=True):
             distances = np.linalg.norm(path, axis=1)
             steps = steps_within(distances)
             # Fewest steps first; else whoever has come nearest.
@@ -78,7 +94,7 @@ class Players(GameStudy):
             "distance_curve": distances,
         }
 
-    def report(self, results, config):
+    def sections(self, results, config):
         return [
             self._table(results, config),
             *(self._figure(results, config, game) for game in config.game),

@@ -73,7 +73,7 @@ class Search(GameStudy):
 
     experiment = "search"
     title = "Games: a search for settings"
-    objective = ("high_quality", "max")
+    objective = ("covered_quality", "max")
     presets = {
         "quick": {
             "method": list(METHODS)[:6],
@@ -120,6 +120,7 @@ class Search(GameStudy):
         self.seeds(hp, config)
 
     def space(self, hp, config):
+        super().space(hp, config)
         hp.Fixed("method", config.method[0])
         declare(hp, config.method[0])
 
@@ -148,9 +149,7 @@ class Search(GameStudy):
         )
         return {**outcome, "rate": setting.rate, "r1": setting.r1}
 
-    def report(self, results, config):
-        if config.search != "grid":
-            return []
+    def sections(self, results, config):
         best = {method: self._best(results, method) for method in config.method}
         best = {method: sample for method, sample in best.items() if sample is not None}
         return [

@@ -1,6 +1,7 @@
 """How small games are played: one optimizer and one adjustment a method."""
 
 import dataclasses
+import functools
 import typing
 
 import keras
@@ -46,6 +47,30 @@ METHODS = {
     "adam": Method(keras.optimizers.Adam, style="-."),
     "optimistic_adam": Method(OptimisticAdam, style="-."),
 }
+# What else than its rate is tuned of a method.
+OPTIONS = {
+    "optimism": ("optimistic", "optimistic_adam"),
+    "strength": ("consensus", "sga"),
+}
+
+
+def declare(hp, entry, values):
+    """Declares what else than the rate is tuned, where `entry` ends in its methods."""
+    for name, methods in OPTIONS.items():
+        having = [value for value in values if value.split()[-1] in methods]
+        if having:
+            with hp.conditional_scope(entry, having):
+                hp.Float(name, 0.1, 10.0, sampling="log")
+
+
+def chosen(method, hp):
+    """Returns a method with what `declare` has tuned of it."""
+    tuned = {name: hp.values[name] for name in OPTIONS if name in hp.values}
+    if "optimism" in tuned:
+        optimizer = functools.partial(method.optimizer, **tuned)
+        return dataclasses.replace(method, optimizer=optimizer)
+    adjustment = functools.partial(method.adjustment, **tuned)
+    return dataclasses.replace(method, adjustment=adjustment)
 
 
 def paths(game, start, method, rate, steps):

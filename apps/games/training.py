@@ -131,10 +131,13 @@ class Watch(keras.callbacks.Callback):
                 curves[f"{name}_high_quality"] >= GOOD
             )
         last = self.rows[-1]
+        found = {key: last[f"average_{key}"] for key in ("modes", "high_quality", "kl")}
         return {
             "hit": float(curves["iteration"][good.argmax()]) if good.any() else -1.0,
             "good_at_end": float(good[-1]),
-            **{key: last[f"average_{key}"] for key in ("modes", "high_quality", "kl")},
+            **found,
+            # Of high quality are the samples of a generator of one mode, too.
+            "covered_quality": found["modes"] / modes * found["high_quality"],
             "discriminator_loss": last["discriminator_loss"],
             "generator_loss": last["generator_loss"],
             "least_generator_loss": float(np.abs(curves["generator_loss"]).min()),

@@ -12,6 +12,7 @@ from zoo.metrics import (
 )
 from zoo.models import rescale
 from zoo.study import Section, evaluate, format_mean, new_figure, plot_band
+from zoo.study.tuning import tuned
 
 SETTINGS = {"epsilon": [1e-3], "alpha": [0.2, 0.5, 1.0, 2.0, 5.0, 10.0]}
 # Multiples of both layers that the plane of Figure 2 shows.
@@ -60,6 +61,7 @@ class Alpha(MinimaStudy):
         self.seeds(hp, config)
 
     def run(self, hp, config, logdir):
+        config = tuned(config, hp)
         network, seed = hp.get("network"), hp.get("seed")
         model = self.train(network, "SB", config, seed, logdir, ("end",)).model
         images, _ = self.measured(network, config)
@@ -86,7 +88,7 @@ class Alpha(MinimaStudy):
             "plane": _plane(model, pair, self.measured(network, config)),
         }
 
-    def report(self, results, config):
+    def sections(self, results, config):
         sections = [Section("Setting", self.settings(config))]
         for network in finished(results, config.network):
             runs = results.select(network=network)["run"]

@@ -105,3 +105,13 @@ class LargeBatchStudy(Study):
         flags.DEFINE_integer(
             "eigenvalues", None, "Largest eigenvalues to find.", lower_bound=1
         )
+
+    def report(self, results, config):
+        if config.search != "grid":
+            # Its trials differ in what is tuned, too: they are no comparison.
+            return []
+        return self.sections(results, config)
+
+    def sections(self, results, config):
+        """Says what the runs of the grid show, a list of `zoo.study.Section`."""
+        raise NotImplementedError

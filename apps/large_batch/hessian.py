@@ -15,6 +15,7 @@ from zoo.apps.large_batch.minima import (
 )
 from zoo.metrics import hessian_trace, spectral_density, top_eigenvalues
 from zoo.study import Section, evaluate, format_mean, new_figure, plot_band
+from zoo.study.tuning import tuned
 
 SETTINGS = {"eigenvalues": 10}
 
@@ -35,7 +36,12 @@ class Hessian(MinimaStudy):
         hp.Choice("batch", list(BATCHES))
         self.seeds(hp, config)
 
+    def space(self, hp, config):
+        super().space(hp, config)
+        hp.Choice("batch", list(BATCHES))
+
     def run(self, hp, config, logdir):
+        config = tuned(config, hp)
         network, seed = hp.get("network"), hp.get("seed")
         minimum = self.train_to_level(network, hp.get("batch"), config, seed, logdir)
         surface = self.surface(minimum.model, network, config)
@@ -58,7 +64,7 @@ class Hessian(MinimaStudy):
             "density": density.density,
         }
 
-    def report(self, results, config):
+    def sections(self, results, config):
         sections = [Section("Setting", self.settings(config))]
         for network in finished(results, config.network):
             curves = {

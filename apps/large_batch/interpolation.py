@@ -12,8 +12,9 @@ from zoo.apps.large_batch.minima import (
     compare,
     finished,
 )
-from zoo.metrics import interpolate, plane, random_directions
+from zoo.metrics import interpolate, loss_and_accuracy, plane, random_directions
 from zoo.study import Section, format_mean, new_figure, plot_band
+from zoo.study.tuning import tuned
 
 # Steps along each direction of a plane, to one filter's norm on either side.
 STEPS = np.linspace(-1, 1, 9)
@@ -26,7 +27,7 @@ class Interpolation(MinimaStudy):
 
     experiment = "interpolation"
     title = "Large batches: the loss between minima"
-    objective = ("SB_test_accuracy", "max")
+    objective = ("SB_validation_accuracy", "max")
     presets = {"quick": QUICK, "cpu": CPU, "paper": PAPER}
 
     def grid(self, hp, config):
@@ -34,6 +35,7 @@ class Interpolation(MinimaStudy):
         self.seeds(hp, config)
 
     def run(self, hp, config, logdir):
+        config = tuned(config, hp)
         network, seed = hp.get("network"), hp.get("seed")
         minima = {
             batch: self.train_to_level(
@@ -41,11 +43,15 @@ class Interpolation(MinimaStudy):
             )
             for batch in BATCHES
         }
+        _, validated = loss_and_accuracy(
+            minima["SB"].model, *self.data[network].validation
+        )
         images, labels = self.measured(network, config)
         parts = {"training": (images, labels), "test": self.data[network].test}
         weights = [minimum.level for minimum in minima.values()]
         curves = interpolate(minima["SB"].model, *weights, parts, statistics=images)
         outcome = {
+            "SB_validation_accuracy": validated,
             "distance": _distance(minima["SB"].model, *weights),
             **{
                 f"{batch}_test_accuracy": float(
@@ -65,7 +71,7 @@ class Interpolation(MinimaStudy):
             curves[f"{batch}_plane"] = surface["training_loss"].ravel()
         return {**outcome, **curves}
 
-    def report(self, results, config):
+    def sections(self, results, config):
         sections = [Section("Setting", self.settings(config))]
         for network in finished(results, config.network):
             runs = results.select(network=network)["run"]

@@ -9,6 +9,7 @@ from zoo.apps.large_batch.common import NETWORKS, LargeBatchStudy
 from zoo.data import steps_per_epoch
 from zoo.metrics import EvaluateAtUpdates, LossSurface
 from zoo.study import deviation, distribute, evaluate, fit, jit_compile, load_data
+from zoo.study.tuning import around, hold, refuse_hyperband
 
 BATCHES = ("SB", "LB")
 # The data of each network in Table 1; TIMIT is for nobody to fetch.
@@ -86,7 +87,7 @@ class Minimum:
 class MinimaStudy(LargeBatchStudy):
     """An experiment on the minima of small and of large batches."""
 
-    objective = ("test_accuracy", "max")
+    objective = ("validation_accuracy", "max")
     normalization = "batch"
     batches = BATCHES
 
@@ -110,6 +111,14 @@ class MinimaStudy(LargeBatchStudy):
                     f"training images of {data.name}"
                 )
             self.sizes[name]["LB"] = large
+
+    def space(self, hp, config):
+        if "target_loss" in vars(config):
+            refuse_hyperband(
+                config, "changes the epochs, but trainings end at --target_loss"
+            )
+        hold(hp, config, "network")
+        around(hp, config, "learning_rate")
 
     def build(self, network):
         """Builds an untrained network for its data."""

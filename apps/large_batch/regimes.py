@@ -11,6 +11,7 @@ from zoo.data import augment_flip_crop, steps_per_epoch
 from zoo.metrics import DistanceFromInitialization, EvaluateAtUpdates
 from zoo.optimizers import LinearWarmup
 from zoo.study import distribute, evaluate, fit, jit_compile, load_data
+from zoo.study.tuning import around, hold, tuned
 
 # Seconds a run, an update and a training image take; measured on two cores.
 SECONDS = {"small_mlp": (2.0, 0.004, 2e-5), "small_cnn": (10.0, 0.01, 1.2e-4)}
@@ -138,10 +139,15 @@ class Regimes(LargeBatchStudy):
         self.seeds(hp, config)
 
     def space(self, hp, config):
-        hp.Choice("dataset", config.dataset)
-        hp.Choice("regime", list(regimes(config)))
-        hp.Float("learning_rate", 0.01, 1.0, sampling="log")
-        hp.Choice("virtual_batch_size", [16, 32, 64, 128])
+        hold(hp, config, "dataset")
+        compared = regimes(config)
+        hp.Choice("regime", list(compared))
+        around(hp, config, "learning_rate", "weight_decay")
+        hp.Float("momentum", 0.5, 0.99, sampling="reverse_log")
+        ghosts = [name for name, regime in compared.items() if regime.ghosts]
+        with hp.conditional_scope("regime", ghosts):
+            most = max(config.large_batch_size // 2, 2)
+            hp.Int("virtual_batch_size", min(8, most), most, sampling="log")
 
     def seconds(self, values, config):
         if config.model not in SECONDS:
@@ -153,10 +159,9 @@ class Regimes(LargeBatchStudy):
         return start + an_update * images / regime.batch_size + an_image * images
 
     def run(self, hp, config, logdir):
-        tuned = {key: value for key, value in hp.values.items() if hasattr(config, key)}
-        config = type(config)(**{**vars(config), **tuned})
+        config = tuned(config, hp)
         regime = regimes(config)[hp.get("regime")]
-        seed = hp.values.get("seed", config.seed)
+        seed = hp.get("seed")
         data = self.data[hp.get("dataset")]
         images, labels = data.train
         steps = steps_per_epoch(len(images), regime.batch_size)
@@ -193,7 +198,7 @@ class Regimes(LargeBatchStudy):
             "epoch_loss": np.array(history["loss"]),
         }
 
-    def report(self, results, config):
+    def sections(self, results, config):
         return write_sections(self, results, config, regimes(config))
 
     def _epochs(self, regime, config):

@@ -22,6 +22,7 @@ from zoo.metrics import (
     top_eigenvalues,
 )
 from zoo.study import Section, format_mean, new_figure
+from zoo.study.tuning import tuned
 
 # Radii of the adaptive measures, at which the loss has risen but not levelled off.
 RHO = {"element": 0.5, "filter": 0.1, "linf": 0.05}
@@ -115,7 +116,12 @@ class Sharpness(MinimaStudy):
         hp.Choice("batch", list(BATCHES))
         self.seeds(hp, config)
 
+    def space(self, hp, config):
+        super().space(hp, config)
+        hp.Choice("batch", list(BATCHES))
+
     def run(self, hp, config, logdir):
+        config = tuned(config, hp)
         network, seed = hp.get("network"), hp.get("seed")
         minimum = self.train(network, hp.get("batch"), config, seed, logdir)
         model = minimum.model
@@ -135,7 +141,7 @@ class Sharpness(MinimaStudy):
             }
         return outcome
 
-    def report(self, results, config):
+    def sections(self, results, config):
         networks = finished(results, config.network)
         sections = [Section("Setting", self.settings(config)), self._networks(networks)]
         sections += [

@@ -19,6 +19,7 @@ from zoo.losses import (
 )
 from zoo.metrics import angular_spread, recall_at_1, verification_accuracy
 from zoo.study import Section, distribute, format_mean, new_figure
+from zoo.study.tuning import tuned
 
 # Each is `- log softmax` with a margin; L-Softmax keeps the norms, and at 1 is softmax.
 LOSSES = {
@@ -27,11 +28,13 @@ LOSSES = {
     "l_softmax_3": functools.partial(LSoftmax, 3.0),
     "l_softmax_4": functools.partial(LSoftmax, 4.0),
     "normalized": functools.partial(AngularMargin, 1.0, 0.0, 0.0, scale="auto"),
-    "sphereface": functools.partial(SphereFace, 1.35, scale="auto"),
-    "arcface": functools.partial(ArcFace, 0.3, scale="auto"),
-    "cosface": functools.partial(CosFace, 0.2, scale="auto"),
+    "sphereface": functools.partial(SphereFace, margin=1.35, scale="auto"),
+    "arcface": functools.partial(ArcFace, margin=0.3, scale="auto"),
+    "cosface": functools.partial(CosFace, margin=0.2, scale="auto"),
     "combined": functools.partial(AngularMargin, 1.1, 0.15, 0.1, scale="auto"),
 }
+# From where to where a search looks for the margin of a loss.
+MARGINS = {"sphereface": (1.0, 2.0), "arcface": (0.05, 0.8), "cosface": (0.05, 0.6)}
 PLANE, UNSEEN = "plane", "unseen"
 FEATURES = {PLANE: 2, UNSEEN: 64}
 # Points of a picture, and images of unseen classes that are compared, at most.
@@ -96,13 +99,23 @@ class Angular(MarginStudy):
         hp.Choice("width", config.width)
         self.seeds(hp, config)
 
+    def space(self, hp, config):
+        super().space(hp, config)
+        hp.Fixed("task", UNSEEN)
+        hp.Choice("loss", config.loss)
+        for loss in config.loss:
+            if loss in MARGINS:
+                with hp.conditional_scope("loss", [loss]):
+                    hp.Float(f"{loss}_margin", *MARGINS[loss])
+
     def run(self, hp, config, logdir):
+        config = tuned(config, hp)
         task, data = hp.get("task"), self.data
         keep = data.num_classes
         if task == UNSEEN:
             keep -= config.held_out
         images, labels = (part[data.train[1] < keep] for part in data.train)
-        loss = LOSSES[hp.get("loss")]()
+        loss = self._loss(hp)
         updates = config.epochs * steps_per_epoch(len(images), config.batch_size)
         with distribute.scope(config):
             model, embed = self._models(hp, loss, keep, FEATURES[task])
@@ -118,7 +131,8 @@ class Angular(MarginStudy):
             # A full margin at once can keep a network from learning.
             callbacks=[MarginWarmup(loss, max(updates // 2, 1))],
         )
-        tested, truth = data.test
+        # What a search chooses by is not what it is judged by.
+        tested, truth = data.test if config.search == "grid" else data.validation
         chosen = truth < keep if task == PLANE else truth >= keep
         tested, truth = tested[chosen][:COMPARED], truth[chosen][:COMPARED]
         embeddings = embed.predict_on_batch(tested)
@@ -149,6 +163,12 @@ class Angular(MarginStudy):
             "plane_class": truth[:SHOWN],
         }
 
+    def _loss(self, hp):
+        name = hp.get("loss")
+        if f"{name}_margin" in hp.values:
+            return LOSSES[name](margin=hp.get(f"{name}_margin"))
+        return LOSSES[name]()
+
     def _models(self, hp, loss, classes, features):
         """The classifier, and the part of it that ends in the embedding."""
         base = network(self.data, hp.get("width"))
@@ -160,7 +180,7 @@ class Angular(MarginStudy):
             keras.Model(base.input, embedding),
         )
 
-    def report(self, results, config):
+    def sections(self, results, config):
         sections = [Section("Setting", self.settings(config))]
         for task, title, columns in (
             (

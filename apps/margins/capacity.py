@@ -13,6 +13,7 @@ from zoo.study import (
     new_figure,
     plot_band,
 )
+from zoo.study.tuning import tuned
 
 WIDE = "width"
 # What a network is to fit: Zhang et al.'s labels and images without meaning.
@@ -24,7 +25,7 @@ class Capacity(MarginStudy):
 
     experiment = "capacity"
     title = "Margins: capacity"
-    objective = ("test_accuracy", "max")
+    objective = ("validation_accuracy", "max")
     presets = {
         "quick": {
             "dataset": ["digits"],
@@ -67,7 +68,13 @@ class Capacity(MarginStudy):
             hp.Choice("data", list(FITS))
         self.seeds(hp, config)
 
+    def space(self, hp, config):
+        super().space(hp, config)
+        hp.Fixed("task", WIDE)
+        hp.Fixed("corruption", config.corruption[0])
+
     def run(self, hp, config, logdir):
+        config = tuned(config, hp)
         data, seed = self.data, hp.get("seed")
         images, labels = data.train
         if hp.get("task") == WIDE:
@@ -90,7 +97,7 @@ class Capacity(MarginStudy):
             "epoch_curve": np.arange(1.0, len(history["loss"]) + 1),
         }
 
-    def report(self, results, config):
+    def sections(self, results, config):
         parts = [Section("Setting", self.settings(config))]
         if len(results.select(task=WIDE)):
             parts += self._widths(results, config)

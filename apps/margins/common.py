@@ -6,6 +6,7 @@ from absl import flags
 from zoo.data import corrupt_labels
 from zoo.models import convnet
 from zoo.study import Study, distribute, fit, jit_compile, load_data
+from zoo.study.tuning import around, between, hold
 
 
 class MarginStudy(Study):
@@ -57,6 +58,24 @@ class MarginStudy(Study):
         for name in config.loss:
             if name not in known:
                 raise ValueError(f"--loss={name} must be one of {', '.join(known)}")
+
+    def space(self, hp, config):
+        hold(hp, config)
+        between(hp, config, "width", sampling="log")
+        around(hp, config, "learning_rate")
+        least = max(config.batch_size // 4, 1)
+        most = min(4 * config.batch_size, len(self.data.train[0]))
+        hp.Int("batch_size", min(least, most), most, sampling="log")
+
+    def report(self, results, config):
+        if config.search != "grid":
+            # Its trials differ in what is tuned, too: they are no comparison.
+            return []
+        return self.sections(results, config)
+
+    def sections(self, results, config):
+        """Says what the runs of the grid show, a list of `zoo.study.Section`."""
+        raise NotImplementedError
 
     def wrong_labels(self, hp, seed, part="train"):
         """Returns the labels of a part, the point's fraction of them wrong."""

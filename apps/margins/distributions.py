@@ -6,6 +6,7 @@ import pandas as pd
 from zoo.apps.margins.common import MarginStudy, network, train
 from zoo.metrics import layer_margins, score_margin
 from zoo.study import Section, distribute, evaluate, format_mean, new_figure
+from zoo.study.tuning import tuned
 
 # Training images whose margins are measured, at most.
 MEASURED = 5000
@@ -17,7 +18,7 @@ class Distributions(MarginStudy):
 
     experiment = "distributions"
     title = "Margins: distributions by layer"
-    objective = ("test_accuracy", "max")
+    objective = ("validation_accuracy", "max")
     presets = {
         "quick": {
             "dataset": ["digits"],
@@ -57,7 +58,12 @@ class Distributions(MarginStudy):
         hp.Choice("width", config.width)
         self.seeds(hp, config)
 
+    def space(self, hp, config):
+        super().space(hp, config)
+        hp.Fixed("corruption", config.corruption[0])
+
     def run(self, hp, config, logdir):
+        config = tuned(config, hp)
         data, seed = self.data, hp.get("seed")
         images, labels = data.train[0], self.wrong_labels(hp, seed)
         with distribute.scope(config):
@@ -76,7 +82,7 @@ class Distributions(MarginStudy):
             outcome[f"margins_{layer}"] = margins
         return outcome
 
-    def report(self, results, config):
+    def sections(self, results, config):
         found = results.select()
         layers = [
             column.removeprefix("median_")

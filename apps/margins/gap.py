@@ -13,6 +13,7 @@ from zoo.metrics import (
     signature,
 )
 from zoo.study import Section, distribute, evaluate, new_figure
+from zoo.study.tuning import between, tuned
 
 # Training images whose margins are measured, at most.
 MEASURED = 2000
@@ -32,7 +33,7 @@ class Gap(MarginStudy):
 
     experiment = "gap"
     title = "Margins: predicting the generalisation gap"
-    objective = ("gap", "min")
+    objective = ("validation_accuracy", "max")
     presets = {
         "quick": {
             "dataset": ["digits"],
@@ -78,7 +79,13 @@ class Gap(MarginStudy):
             hp.Choice(name, getattr(config, name))
         self.seeds(hp, config)
 
+    def space(self, hp, config):
+        super().space(hp, config)
+        hp.Fixed("corruption", config.corruption[0])
+        between(hp, config, "dropout", "weight_decay")
+
     def run(self, hp, config, logdir):
+        config = tuned(config, hp)
         data, seed = self.data, hp.get("seed")
         images, labels = data.train[0], self.wrong_labels(hp, seed)
         with distribute.scope(config):
@@ -107,7 +114,7 @@ class Gap(MarginStudy):
             "score": signature(score_margin(scores[:MEASURED], labels)[:, None]),
         }
 
-    def report(self, results, config):
+    def sections(self, results, config):
         found = results.select()
         sections = [Section("Setting", self.settings(config))]
         if len(found) < 2 * FOLDS:

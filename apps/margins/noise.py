@@ -24,17 +24,24 @@ from zoo.study import (
     format_mean,
     new_figure,
 )
+from zoo.study.tuning import tuned
 
 CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 LOSSES = {
-    "cross_entropy": lambda t1, t2: CROSS_ENTROPY,
-    "bi_tempered": BiTemperedLogistic,
+    "cross_entropy": lambda point: CROSS_ENTROPY,
+    "bi_tempered": lambda point: BiTemperedLogistic(point["t1"], point["t2"]),
     # Beside cross-entropy, at the input and at each hidden layer.
-    "large_margin": lambda t1, t2: LargeMargin(),
-    "temperature": lambda t1, t2: TemperatureSoftmax(),
-    "complementary": lambda t1, t2: ComplementaryCrossEntropy(),
-    "hinge": lambda t1, t2: MulticlassHinge(),
-    "weighted_margin": lambda t1, t2: WeightedMargin(),
+    "large_margin": lambda point: LargeMargin(point.get("margin", 1.0)),
+    "temperature": lambda point: TemperatureSoftmax(point.get("gamma", 0.5)),
+    "complementary": lambda point: ComplementaryCrossEntropy(),
+    "hinge": lambda point: MulticlassHinge(),
+    "weighted_margin": lambda point: WeightedMargin(),
+}
+# From where to where a search looks for what a loss has.
+OPTIONS = {
+    "bi_tempered": {"t1": (0.0, 1.0), "t2": (1.0, 4.0)},
+    "large_margin": {"margin": (0.1, 3.0)},
+    "temperature": {"gamma": (0.1, 1.0)},
 }
 # Images of each part that accuracy is followed on during training, at most.
 FOLLOWED = 2000
@@ -45,7 +52,7 @@ class Noise(MarginStudy):
 
     experiment = "noise"
     title = "Margins: accuracy under label noise"
-    objective = ("test_accuracy", "max")
+    objective = ("validation_accuracy", "max")
     presets = {
         "quick": {
             "dataset": ["digits"],
@@ -96,22 +103,24 @@ class Noise(MarginStudy):
         self.seeds(hp, config)
 
     def space(self, hp, config):
-        hp.Fixed("loss", "bi_tempered")
+        super().space(hp, config)
         hp.Fixed("corruption", max(config.corruption))
-        hp.Fixed("width", config.width[0])
-        hp.Float("t1", 0.0, 1.0)
-        hp.Float("t2", 1.0, 4.0)
+        hp.Choice("loss", config.loss)
+        for loss in config.loss:
+            with hp.conditional_scope("loss", [loss]):
+                for name, ends in OPTIONS.get(loss, {}).items():
+                    hp.Float(name, *ends)
 
     def run(self, hp, config, logdir):
-        name, data = hp.get("loss"), self.data
-        seed = hp.values.get("seed", config.seed)
-        t1, t2 = (hp.values.get(t, getattr(config, t)) for t in ("t1", "t2"))
+        config = tuned(config, hp)
+        name, data, seed = hp.get("loss"), self.data, hp.get("seed")
+        point = {**vars(config), **hp.values}
         noisy = {
             part: self.wrong_labels(hp, seed, part) for part in ("train", "validation")
         }
         images = data.train[0]
         with distribute.scope(config):
-            model, loss = network(data, hp.get("width")), LOSSES[name](t1, t2)
+            model, loss = network(data, hp.get("width")), LOSSES[name](point)
             if name == "large_margin":
                 model = LargeMarginModel(model, margin_loss=loss)
                 loss = CROSS_ENTROPY
@@ -146,7 +155,7 @@ class Noise(MarginStudy):
             "epoch_loss": np.array(history["loss"]),
         }
 
-    def report(self, results, config):
+    def sections(self, results, config):
         losses = [one for one in config.loss if len(results.select(loss=one))]
         return [
             Section("Setting", self.settings(config)),

@@ -18,6 +18,7 @@ from zoo.losses import (
     log_t,
 )
 from zoo.study import Section, new_figure
+from zoo.study.tuning import refuse_search
 
 GAMMA = 0.5
 LIMIT, POINTS = 3.0, 601
@@ -87,6 +88,9 @@ class Shapes(MarginStudy):
     def grid(self, hp, config):
         hp.Choice("loss", config.loss)
 
+    def space(self, hp, config):
+        refuse_search(config, "it draws losses and trains nothing")
+
     def seconds(self, values, config):
         return 0.3
 
@@ -102,7 +106,7 @@ class Shapes(MarginStudy):
             outcome["loss_margin"] = -slope / curvature
         return outcome
 
-    def report(self, results, config):
+    def sections(self, results, config):
         curves = {
             row.loss: results.curves(row.run) for row in results.select().itertuples()
         }

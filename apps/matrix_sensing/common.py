@@ -8,6 +8,7 @@ from absl import flags
 
 from zoo.solvers.matrix_sensing import solve
 from zoo.study import Study
+from zoo.study.tuning import hold, refuse_hyperband
 
 # The report's problem: a 64 x 64 matrix of rank 2.
 SIZE, RANK = 64, 2
@@ -41,6 +42,20 @@ class SensingStudy(Study):
         flags.DEFINE_bool(
             "standardize", None, "Take correlations instead of covariances."
         )
+
+    def space(self, hp, config):
+        refuse_hyperband(config)
+        hold(hp, config)
+
+    def report(self, results, config):
+        if config.search != "grid":
+            # Its trials differ in what is tuned, too: they are no comparison.
+            return []
+        return self.sections(results, config)
+
+    def sections(self, results, config):
+        """Says what the runs of the grid show, a list of `zoo.study.Section`."""
+        raise NotImplementedError
 
     def check_measurements(self, config, size=SIZE, rank=RANK):
         """Refuses fewer measurements than `size` by `size` of `rank` have freedom."""

@@ -10,6 +10,7 @@ from zoo.data.low_rank import COVARIANCES
 from zoo.layers.sensing import GaussianSensing
 from zoo.solvers.matrix_sensing import least_squares
 from zoo.study import Section, format_mean, new_figure
+from zoo.study.tuning import tunable
 
 METHODS = {
     "fgd_momentum": {"learning_rate": 0.3, "momentum": 0.5, "restart": False},
@@ -17,6 +18,9 @@ METHODS = {
     "least_squares": None,
     "truncation": None,
 }
+# Of these the ones that fit factors of a rank to measurements.
+FITS = ("fgd_momentum", "cg")
+STEPS = ("learning_rate", "momentum")
 
 
 class Covariance(SensingStudy):
@@ -65,6 +69,17 @@ class Covariance(SensingStudy):
         hp.Choice("method", config.method)
         self.seeds(hp, config)
 
+    def space(self, hp, config):
+        super().space(hp, config)
+        hp.Fixed("dataset", config.dataset[0])
+        hp.Fixed("share", config.share[0])
+        hp.Choice("method", tunable(config, "method", "ranks of fits", FITS))
+        most = min(2 * max(config.rank), len(self.data[config.dataset[0]][0]))
+        hp.Int("rank", 1, most)
+        with hp.conditional_scope("method", ["fgd_momentum"]):
+            hp.Float("learning_rate", 0.05, 2.0, sampling="log")
+            hp.Float("momentum", 0.0, 0.95)
+
     def seconds(self, values, config):
         size = (len(self.data[values["dataset"]][0]) / 64) ** 4
         if values["method"] == "least_squares":
@@ -90,6 +105,7 @@ class Covariance(SensingStudy):
             if method == "least_squares":
                 x = least_squares(operator, y)
             else:
+                chosen = {name: hp.values[name] for name in STEPS if name in hp.values}
                 result = recover(
                     operator,
                     y,
@@ -99,7 +115,7 @@ class Covariance(SensingStudy):
                     max_iterations=config.iterations,
                     overparameterized=m < freedom(n, rank),
                     seed=seeds[1],
-                    **METHODS[method],
+                    **{**METHODS[method], **chosen},
                 )
                 x, steps, errors = (
                     result.to_dense(),
@@ -114,7 +130,7 @@ class Covariance(SensingStudy):
             "error_curve": errors,
         }
 
-    def report(self, results, config):
+    def sections(self, results, config):
         sections = []
         for name in config.dataset:
             sections += [

@@ -21,6 +21,7 @@ from zoo.layers.sensing import (
     SparseSensing,
 )
 from zoo.study import Section, new_figure
+from zoo.study.tuning import tunable
 
 CONDITION = 1.3
 METHODS = ("fgd_0.8", "fgd_0.4", "fgd_0.8_unscaled", "cg")
@@ -83,6 +84,12 @@ class Measurements(SensingStudy):
         hp.Choice("case", list(self.cases))
         self.seeds(hp, config)
 
+    def space(self, hp, config):
+        super().space(hp, config)
+        method = tunable(config, "method", "steps", METHODS[:2])[0]
+        hp.Choice("case", [f"{label} {method}" for label in self.labels])
+        hp.Float("learning_rate", 0.05, 2.0, sampling="log")
+
     def seconds(self, values, config):
         kind, density, method = self.cases[values["case"]]
         slow = method != "cg" and (density or "rank_one" in kind)
@@ -95,7 +102,7 @@ class Measurements(SensingStudy):
         operator = make_operator(kind, density, config.measurements, seeds[1])
         options = {}
         if method != "cg":
-            rate = float(method.split("_")[1])
+            rate = hp.values.get("learning_rate", float(method.split("_")[1]))
             if "unscaled" in method:
                 rate *= density
             options = {"learning_rate": rate, "start": "orthogonal"}
@@ -120,7 +127,7 @@ class Measurements(SensingStudy):
             "error_curve": errors,
         }
 
-    def report(self, results, config):
+    def sections(self, results, config):
         return [
             self._table(results, config),
             *(self._figure(results, config, method) for method in config.method),

@@ -10,6 +10,7 @@ from zoo.apps.matrix_sensing.common import (
     SIZE,
     SensingStudy,
     apart,
+    finite,
     recover,
     say_small,
     say_steps,
@@ -19,6 +20,7 @@ from zoo.apps.matrix_sensing.common import (
 from zoo.data import low_rank_matrix
 from zoo.layers.sensing import GaussianSensing
 from zoo.study import Section, format_mean, new_figure
+from zoo.study.tuning import tunable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +75,12 @@ METHODS = {
     "uv_far_scaled_gd": Method("scaled_gd", general=True, start="far"),
 }
 LIMITS = (1e-3, 1e-6)
+# From where to where a search looks for what a method has, and how.
+OPTIONS = {
+    "learning_rate": (0.01, 2.0, None, "log"),
+    "momentum": (0.0, 0.95),
+    "balance": (0.01, 1.0, None, "log"),
+}
 
 
 class Methods(SensingStudy):
@@ -108,6 +116,19 @@ class Methods(SensingStudy):
         hp.Choice("method", config.method)
         self.seeds(hp, config)
 
+    def space(self, hp, config):
+        super().space(hp, config)
+        hp.Fixed("condition", config.condition[0])
+        having = {
+            option: [name for name in METHODS if option in METHODS[name].options]
+            for option in OPTIONS
+        }
+        methods = tunable(config, "method", "steps", having["learning_rate"])
+        hp.Choice("method", methods)
+        for option, names in having.items():
+            with hp.conditional_scope("method", names):
+                hp.Float(option, *OPTIONS[option])
+
     def seconds(self, values, config):
         return 0.7 + 5e-4 * config.iterations
 
@@ -122,7 +143,8 @@ class Methods(SensingStudy):
             dtype="float64",
         )
         y = np.asarray(operator(u))
-        options = dict(method.options)
+        chosen = {name: hp.values[name] for name in OPTIONS if name in hp.values}
+        options = {**method.options, **chosen}
         if method.method == "nuclear":
             options["radius"] = float(np.sum(u * u))
         start = far_start(operator, y) if method.start == "far" else method.start
@@ -143,13 +165,13 @@ class Methods(SensingStudy):
         )
         errors = result.history["error"]
         return {
-            "error": errors[-1],
+            "error": finite(errors)[-1],
             **{f"steps_to_{limit:g}": steps_to(errors, limit) for limit in LIMITS},
             "cpu_seconds": seconds,
             "error_curve": errors,
         }
 
-    def report(self, results, config):
+    def sections(self, results, config):
         sections = []
         for condition in config.condition:
             sections += [

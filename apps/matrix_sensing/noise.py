@@ -23,6 +23,7 @@ SETTINGS = {
     "longer_steps": (1.5, 0.5, 0.01),
     "large_start": (0.3, 0.5, 1.0),
 }
+TUNED = ("learning_rate", "momentum", "gain")
 
 
 class Noise(SensingStudy):
@@ -54,6 +55,12 @@ class Noise(SensingStudy):
         hp.Choice("setting", config.setting)
         self.seeds(hp, config)
 
+    def space(self, hp, config):
+        super().space(hp, config)
+        hp.Float("learning_rate", 0.05, 2.0, sampling="log")
+        hp.Float("momentum", 0.0, 0.95)
+        hp.Float("gain", 1e-3, 1.0, sampling="log")
+
     def seconds(self, values, config):
         solves = 2 if values["setting"] == "small" else 1
         cells = len(config.noise) * len(config.rank)
@@ -61,7 +68,8 @@ class Noise(SensingStudy):
 
     def run(self, hp, config, logdir):
         seeds = apart(hp.get("seed"), 4)
-        rate, momentum, gain = SETTINGS[hp.get("setting")]
+        setting = hp.values.get("setting")
+        rate, momentum, gain = SETTINGS.get(setting) or map(hp.get, TUNED)
         u = low_rank_matrix((SIZE, SIZE), RANK, CONDITION, seed=seeds[0])
         operator = GaussianSensing(
             (SIZE, SIZE), config.measurements, symmetric=True, seed=seeds[1]
@@ -103,7 +111,7 @@ class Noise(SensingStudy):
             "best_step": np.array([curve.argmin() for curve in curves]),
             "diverged_cells": (result.stop_reason == "diverged").astype(int),
         }
-        if hp.get("setting") == "small":
+        if setting == "small":
             history = solved(HOLDOUT).history
             at = np.nanargmin(history["holdout"], axis=-1)[:, None]
             outcome["held_out"] = np.take_along_axis(history["error"], at, -1)[:, 0]
@@ -111,7 +119,7 @@ class Noise(SensingStudy):
             outcome[f"error_{rank}_{noise:g}"] = curve
         return outcome
 
-    def report(self, results, config):
+    def sections(self, results, config):
         sections = []
         if len(results.select(setting="small")):
             sections += [

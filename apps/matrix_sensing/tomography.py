@@ -15,6 +15,7 @@ from zoo.layers.sensing import PauliSensing, to_stacked
 from zoo.metrics import fidelity
 from zoo.solvers.matrix_sensing import tomography
 from zoo.study import Section, format_mean, new_figure
+from zoo.study.tuning import refuse_search
 
 STATES = {
     "random": lambda qubits, seed: random_state(qubits, seed=seed),
@@ -77,6 +78,9 @@ class Tomography(SensingStudy):
         hp.Choice("shots", config.shots)
         self.seeds(hp, config)
 
+    def space(self, hp, config):
+        refuse_search(config, "its solver has no steps to choose")
+
     def seconds(self, values, config):
         qubits = int(values["strings"].split()[0])
         return 0.5 + 2 * 4.0 ** (qubits - 10)
@@ -111,7 +115,7 @@ class Tomography(SensingStudy):
             outcome["smoothed_fidelity"] = fidelity(smoothed.left, state)
         return outcome
 
-    def report(self, results, config):
+    def sections(self, results, config):
         return [
             self._table(results, config),
             self._smoothing(results, config),

@@ -9,11 +9,14 @@ Claims: ADMM, DRS and FBS converge with a denoiser in the place of a prox where
 the spectral norm of convolutions makes a network that fulfils it, and steadies the
 iteration, also where the theorem says nothing.
 
-Two experiments, both or those of `--experiment`:
+Three experiments, all or those of `--experiment`:
 
     recovery     tasks x denoisers x methods: PSNR, SNR, SSIM, pictures, curves
     contraction  Figure 7: contraction over many iterations, the ratios of (19),
                  certificates
+    projector    Figure 6: one network for five kinds of tasks, beside wavelets and a
+                 network for each, after Chang et al., 2017, "One Network to Solve Them
+                 All" (arXiv:1703.09912)
 
     python -m zoo.apps.plug_and_play                 # quick: 64 x 64 photographs
     python -m zoo.apps.plug_and_play --preset=cpu    # 128 x 128
@@ -22,8 +25,9 @@ Two experiments, both or those of `--experiment`:
 """
 
 from zoo.apps.plug_and_play.contraction import Contraction
+from zoo.apps.plug_and_play.projector import Projector
 from zoo.apps.plug_and_play.recovery import Recovery
 
-EXPERIMENTS = (Recovery, Contraction)
+EXPERIMENTS = (Recovery, Contraction, Projector)
 
-__all__ = ["EXPERIMENTS", "Contraction", "Recovery"]
+__all__ = ["EXPERIMENTS", "Contraction", "Projector", "Recovery"]

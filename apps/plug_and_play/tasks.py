@@ -97,7 +97,7 @@ TASKS = {
         sharpen,
         noise=5 / 255,
         ratio=1.0,
-        fixed_ratio=0.4,
+        fixed_ratio=0.5,
         weight={"tv": 0.005, "wavelet": 0.01},
         sigma=10,
     ),

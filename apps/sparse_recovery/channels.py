@@ -77,6 +77,12 @@ class Channels(RecoveryStudy):
         hp.Choice("method", config.method)
         self.seeds(hp, config)
 
+    def space(self, hp, config):
+        super().space(hp, config)
+        hp.Fixed("problem", config.problem[0])
+        hp.Choice("method", config.method)
+        hp.Float("rate_factor", 0.1, 10.0, sampling="log")
+
     def seconds(self, values, config):
         unknowns = {"random_access": 2 * config.users}.get(
             values["problem"], 14 * config.antennas
@@ -105,6 +111,7 @@ class Channels(RecoveryStudy):
             hp.get("seed"),
             logdir,
             first=first,
+            rate_factor=hp.values.get("rate_factor", 1.0),
         )
         curve = [task.nmse(one) for one in network.predict_all(task.y)]
         return {"nmse": curve[-1], "nmse_curve": curve}
@@ -122,7 +129,7 @@ class Channels(RecoveryStudy):
             self.tasks[name] = draw(problem)
         return self.tasks[name]
 
-    def report(self, results, config):
+    def sections(self, results, config):
         return [self._problem(results, config, name) for name in config.problem]
 
     def _problem(self, results, config, name):

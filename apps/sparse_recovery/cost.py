@@ -32,6 +32,7 @@ from zoo.apps.sparse_recovery.methods import (
 )
 from zoo.metrics import nmse
 from zoo.study import Section, format_mean, new_figure
+from zoo.study.tuning import refuse_search
 
 LASSO = "lasso"
 COMPARED = (
@@ -91,6 +92,9 @@ class Cost(RecoveryStudy):
     def grid(self, hp, config):
         hp.Choice("method", config.method)
         self.seeds_of(hp, config, list(filter(_learned, config.method)))
+
+    def space(self, hp, config):
+        refuse_search(config, "it measures what methods cost as they are")
 
     def seconds(self, values, config):
         name = values["method"]
@@ -178,7 +182,7 @@ class Cost(RecoveryStudy):
             "ms": 1e3 * seconds / len(y),
         }
 
-    def report(self, results, config):
+    def sections(self, results, config):
         return [
             self._work(results, config),
             self._work_figure(results, config),

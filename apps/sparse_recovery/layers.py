@@ -30,6 +30,7 @@ from zoo.apps.sparse_recovery.methods import (
 )
 from zoo.solvers.sparse import state_evolution, support_oracle
 from zoo.study import Section, new_figure
+from zoo.study.tuning import tunable
 
 IID = "none"
 # Layers of the tables, and iterations of AMP and VAMP.
@@ -102,6 +103,23 @@ class Layers(RecoveryStudy):
             hp, config, [one for one in config.method if METHODS[one].learned]
         )
 
+    def space(self, hp, config):
+        super().space(hp, config)
+        hp.Fixed("condition", config.condition[0])
+        # An untied network starts from another training.
+        learned = [
+            name
+            for name, method in METHODS.items()
+            if method.learned and method.variant != "untied"
+        ]
+        names = ["fista", *learned]
+        hp.Choice("method", tunable(config, "method", "rates and weights", names))
+        # In parts of each network's own rates, and of the weights of the Lasso.
+        with hp.conditional_scope("method", learned):
+            hp.Float("rate_factor", 0.1, 10.0, sampling="log")
+        with hp.conditional_scope("method", ["fista"]):
+            hp.Float("weight_factor", 0.1, 10.0, sampling="log")
+
     def seconds(self, values, config):
         method = METHODS[values["method"]]
         if not method.learned:
@@ -113,12 +131,17 @@ class Layers(RecoveryStudy):
         name, condition = hp.get("method"), hp.get("condition")
         method, task = METHODS[name], self._task(condition, config)
         if not method.learned:
-            return self._solve(method, task, config)
+            return self._solve(
+                method, task, config, hp.values.get("weight_factor", 1.0)
+            )
         depth, seed = _depth(name, condition, config), hp.get("seed")
         tied = None
         if method.variant == "untied":
             tied = self._tied(condition, depth, config, seed, logdir)
-        network = learn(method, task, depth, config, seed, logdir, tied)
+        factor = hp.values.get("rate_factor", 1.0)
+        network = learn(
+            method, task, depth, config, seed, logdir, tied, rate_factor=factor
+        )
         if name == "lamp_bg":
             self.tied = {(condition, seed): network}
         estimates = network.predict_all(task.y)
@@ -152,10 +175,10 @@ class Layers(RecoveryStudy):
             }
         return self.tied[key]
 
-    def _solve(self, method, task, config):
+    def _solve(self, method, task, config, weight_factor):
         weights, iterations = None, ITERATIONS
         if method.family == "fista":
-            weights, iterations = lasso_weights(task), config.iterations
+            weights, iterations = weight_factor * lasso_weights(task), config.iterations
         result = solve(method, task, iterations, weights, truth=task.x)
         outcome = {
             **_summary(result.nmse()[1:]),
@@ -166,7 +189,7 @@ class Layers(RecoveryStudy):
             outcome["regularization"] = np.mean(weights)
         return outcome
 
-    def report(self, results, config):
+    def sections(self, results, config):
         sections = [self._setting(results, config)]
         for condition in config.condition:
             sections += [

@@ -107,7 +107,17 @@ def lasso_weights(task):
     return result.regularization
 
 
-def learn(method, task, depth, config, seed, logdir, tied=None, first=None):
+def learn(
+    method,
+    task,
+    depth,
+    config,
+    seed,
+    logdir,
+    tied=None,
+    first=None,
+    rate_factor=1.0,
+):
     """Builds a network of a method, and trains it on signals of the task's problem.
 
     Args:
@@ -119,6 +129,7 @@ def learn(method, task, depth, config, seed, logdir, tied=None, first=None):
         logdir: str, folder for TensorBoard.
         tied: `zoo.models.UnrolledNetwork`, for an untied one to start from.
         first: dict of first values, as for `make_shrinkage`.
+        rate_factor: float, of the learning rates.
 
     Returns:
         The `zoo.models.UnrolledNetwork`.
@@ -127,7 +138,7 @@ def learn(method, task, depth, config, seed, logdir, tied=None, first=None):
     train(
         network,
         task.problem,
-        stages(method, depth, config),
+        stages(method, depth, config, rate_factor),
         callbacks=[EpochLogs(logdir)],
         evaluate_every=max(25, round(50 * config.steps)),
         seed=seed,
@@ -160,13 +171,16 @@ def make_shrinkage(
     return kind(coordinatewise=coordinatewise)
 
 
-def stages(method, depth, config):
+def stages(method, depth, config, rate_factor=1.0):
     """The training of a network: for how many updates, and how fast."""
 
     def stage(steps, rate, **settings):
         steps = max(5, round(steps * config.steps))
         return Stage(
-            steps, learning_rate=rate, batch_size=config.batch_size, **settings
+            steps,
+            learning_rate=rate_factor * rate,
+            batch_size=config.batch_size,
+            **settings,
         )
 
     if config.schedule == "layerwise":
@@ -174,7 +188,7 @@ def stages(method, depth, config):
             depth,
             max(1, round(250 * config.steps)),
             max(1, round(1000 * config.steps)),
-            learning_rate=1e-3,
+            learning_rate=rate_factor * 1e-3,
             batch_size=config.batch_size,
         )
     if method.family == "lvamp":

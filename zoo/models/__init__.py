@@ -11,6 +11,7 @@ from zoo.models.mlp import mlp
 from zoo.models.normalization import NORMALIZATIONS, normalization_layer
 from zoo.models.rescaling import rescale
 from zoo.models.resnet import resnet
+from zoo.models.tunable import tunable_classifier, tunable_network
 from zoo.models.unrolled import UnrolledNetwork, lamp, lista, lvamp, pretrained
 
 __all__ = [
@@ -32,5 +33,7 @@ __all__ = [
     "rescale",
     "resnet",
     "simple_cnn",
+    "tunable_classifier",
+    "tunable_network",
     "unet",
 ]
