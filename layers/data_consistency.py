@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo.layers.checks import check_choice, check_positive
 from zoo.layers.operators.base import LinearOperator
 from zoo.layers.operators.fourier import FourierDiagonal
 from zoo.layers.shrinkage.base import POSITIVE
@@ -78,8 +79,7 @@ class DataConsistency(keras.layers.Layer):
                 "`operator` must be a zoo.layers.operators.LinearOperator. "
                 f"Received: operator={operator!r}"
             )
-        if mode not in MODES:
-            raise ValueError(f"`mode` must be one of {MODES}. Received: mode={mode!r}")
+        check_choice("mode", mode, MODES)
         if mode == "hard" and operator.tightness is None and not _is_filter(operator):
             raise ValueError(
                 "`mode` must be 'soft' for an operator without a closed form of its "
@@ -87,7 +87,7 @@ class DataConsistency(keras.layers.Layer):
             )
         self.operator = operator
         self.mode = mode
-        self.first_weight = POSITIVE.check("weight", weight)
+        self.first_weight = check_positive("weight", weight)
 
     def build(self, y_shape):
         if self.mode == "soft":

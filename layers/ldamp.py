@@ -1,12 +1,12 @@
 """One layer of learned denoising-based approximate message passing."""
 
 import math
-import numbers
 
 import keras
 import numpy as np
 from keras import ops
 
+from zoo.layers.checks import check_bool, check_count, check_positive, check_seed
 from zoo.layers.divergence import gaussian_probes, monte_carlo_divergence
 from zoo.layers.operators import LinearOperator
 from zoo.layers.shrinkage.base import is_complex, root
@@ -101,16 +101,16 @@ class LdampBlock(keras.layers.Layer):
         check_parts(operator, denoiser)
         self.operator = operator
         self.denoiser = denoiser
-        self.probes = _check_integer("probes", probes, 1)
-        self.relative_epsilon = _check_positive("relative_epsilon", relative_epsilon)
-        self.onsager = bool(onsager)
-        self.seed = _check_integer("seed", seed, 0)
+        self.probes = check_count("probes", probes)
+        self.relative_epsilon = check_positive("relative_epsilon", relative_epsilon)
+        self.onsager = check_bool("onsager", onsager)
+        self.seed = check_seed(seed)
         if column_norm is None:
             column_norm = norm_of_columns(operator)
-        self.column_norm = _check_positive("column_norm", column_norm)
+        self.column_norm = check_positive("column_norm", column_norm)
         if measurements is None:
             measurements = operator.rank_bound()
-        self.measurements = _check_integer("measurements", measurements, 1)
+        self.measurements = check_count("measurements", measurements)
 
     def __call__(self, y, *args, **kwargs):
         # Keras would bury what `call` raises in lines of its own.
@@ -270,21 +270,3 @@ def _energy(v):
     parts = (ops.real(v), ops.imag(v)) if is_complex(v) else (v,)
     axes = tuple(range(1, len(v.shape)))
     return sum(ops.sum(ops.square(part), axis=axes) for part in parts)
-
-
-def _check_integer(name, value, low):
-    integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not integer or value < low:
-        raise ValueError(
-            f"`{name}` must be an int from {low} up. Received: {name}={value!r}"
-        )
-    return int(value)
-
-
-def _check_positive(name, value):
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not number or not 0 < value < math.inf:
-        raise ValueError(
-            f"`{name}` must be a finite number above 0. Received: {name}={value!r}"
-        )
-    return float(value)

@@ -27,10 +27,9 @@ def spectrum(operator):
     >>> spectrum(StructuredRandom((8, 8, 1), 16))
     (array([4.]), array([16]))
     """
-    tightness = getattr(operator, "tightness", None)
-    if tightness is not None:
+    if operator.tightness is not None:
         rank = min(operator.rank_bound(), operator.num_pixels)
-        return np.array([float(tightness)]), np.array([rank])
+        return np.array([float(operator.tightness)]), np.array([rank])
     # Filters have one value a frequency, matrices the squares of singular values.
     values, repeats = getattr(operator, "eigenvalues", None), operator.image_shape[2]
     if values is None:
@@ -46,8 +45,7 @@ def column_norm(operator):
     """Returns the root mean square of the norms of columns, `|A|_F / sqrt(n)`.
 
     It is closed where `spectrum` is and for matrices, and else estimated from 16 images
-    of random signs of a fixed seed, to about 1 % over the root of a hundredth of the
-    number of measurements.
+    of random signs of a fixed seed.
 
     Args:
         operator: a `zoo.layers.operators.LinearOperator`, `A`.

@@ -4,7 +4,14 @@ import functools
 
 import keras
 
-from zoo.models.normalization import block, check_sizes, classifier_input, logits
+from zoo.layers.checks import check_count
+from zoo.models.normalization import (
+    block,
+    check_dropout,
+    check_sizes,
+    classifier_input,
+    logits,
+)
 
 
 def alexnet(
@@ -61,6 +68,8 @@ def alexnet(
         block, normalization=normalization, virtual_batch_size=virtual_batch_size
     )
     inputs = classifier_input(input_shape, num_classes, rank=3)
+    check_count("pool_size", pool_size)
+    check_dropout("dropout", dropout)
     x = inputs
     for index, size in enumerate(check_sizes("filters", filters), start=1):
         x = relu_block(

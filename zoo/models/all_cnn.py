@@ -1,11 +1,17 @@
 """The all convolutional network."""
 
 import functools
-import numbers
 
 import keras
 
-from zoo.models.normalization import block, check_sizes, classifier_input, logits
+from zoo.layers.checks import is_integer
+from zoo.models.normalization import (
+    block,
+    check_dropout,
+    check_sizes,
+    classifier_input,
+    logits,
+)
 
 
 def all_cnn(
@@ -70,6 +76,8 @@ def all_cnn(
         virtual_batch_size=virtual_batch_size,
     )
     inputs = classifier_input(input_shape, num_classes, rank=3)
+    check_dropout("input_dropout", input_dropout)
+    check_dropout("dropout", dropout)
     x = keras.layers.Dropout(input_dropout, name="input_dropout")(inputs)
     for index, size in enumerate(check_sizes("filters", filters, length=8), start=1):
         kernel_size = 1 if index == 8 else 3
@@ -82,7 +90,7 @@ def all_cnn(
         x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="logits")(x)
     else:
         side = min(x.shape[1:3])
-        if not isinstance(pool_size, numbers.Integral) or not 1 <= pool_size <= side:
+        if not is_integer(pool_size) or not 1 <= pool_size <= side:
             raise ValueError(
                 f"`pool_size` must be None or an integer from 1 to {side}. "
                 f"Received: pool_size={pool_size!r}"

@@ -4,7 +4,16 @@ import functools
 
 import keras
 
-from zoo.models.normalization import block, check_sizes, classifier_input, logits
+from zoo.layers.checks import check_count
+from zoo.models.normalization import (
+    block,
+    check_dropout,
+    check_sizes,
+    classifier_input,
+    logits,
+)
+
+LARGEST_KERNEL = 1023
 
 
 def convnet(
@@ -63,6 +72,8 @@ def convnet(
     )
     inputs = x = classifier_input(input_shape, num_classes, rank=3)
     filters = check_sizes("filters", filters)
+    check_count("kernel_size", kernel_size, LARGEST_KERNEL)
+    check_dropout("dropout", dropout)
     if min(inputs.shape[1:3]) < 2 ** len(filters):
         raise ValueError(
             f"`input_shape` must be at least {2 ** len(filters)} on each side for "

@@ -7,7 +7,7 @@ import keras
 from zoo.losses.checks import check_choice
 from zoo.models.alexnet import alexnet
 from zoo.models.mlp import mlp
-from zoo.models.normalization import block, classifier_input, logits
+from zoo.models.normalization import block, check_dropout, classifier_input, logits
 
 # The samples and classes of MNIST, TIMIT, CIFAR-10 and CIFAR-100.
 DATA = {
@@ -85,6 +85,7 @@ def keskar(
     own_shape, own_classes = DATA[check_choice("network", network, tuple(DATA))]
     input_shape = own_shape if input_shape is None else input_shape
     num_classes = own_classes if num_classes is None else num_classes
+    check_dropout("dropout", dropout)
     norm = {"normalization": normalization, "virtual_batch_size": virtual_batch_size}
     if network in ("F1", "F2"):
         units = (512,) * (5 if network == "F1" else 7)

@@ -210,12 +210,14 @@ def choose_layers(model, layers=None):
     if layers is None:
         return inputs + [one.name for one in hidden if _is_activation(one)]
     names = inputs + [operation.name for operation in hidden]
-    layers = [layers] if isinstance(layers, str) else list(layers)
-    if not layers or not set(layers) <= set(names):
+    chosen = list(layers) if isinstance(layers, (list, tuple)) else [layers]
+    if not chosen or not all(
+        isinstance(name, str) and name in names for name in chosen
+    ):
         raise ValueError(
-            f"`layers` must hold some of {names}. Received: layers={layers}"
+            f"`layers` must hold some of {names}. Received: layers={layers!r}"
         )
-    return layers
+    return chosen
 
 
 def _is_activation(layer):

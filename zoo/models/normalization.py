@@ -1,15 +1,19 @@
 """What the network builders share: normalisation, the block around it and checks."""
 
 import collections.abc
-import numbers
 
 import keras
 
 from zoo.layers import GhostBatchNorm
+from zoo.layers.checks import LARGEST, is_integer
+from zoo.layers.ghost_batch_norm import check_virtual_batch_size
+from zoo.losses.checks import check_choice, check_integer, check_number
 
 NORMALIZATIONS = ("none", "batch", "ghost")
 MOMENTUM = 0.9
 EPSILON = 1e-5
+# The most parts of a kind that follow each other.
+DEEPEST = 1000
 
 
 def normalization_layer(normalization="batch", virtual_batch_size=64, name=None):
@@ -45,17 +49,14 @@ def normalization_layer(normalization="batch", virtual_batch_size=64, name=None)
     - Ioffe and Szegedy, 2015, arXiv:1502.03167 (batch normalisation)
     - Hoffer et al., 2017, arXiv:1705.08741 (ghost batch normalisation)
     """
+    check_choice("normalization", normalization, (None, *NORMALIZATIONS))
+    check_virtual_batch_size(virtual_batch_size)
     if normalization in (None, "none"):
         return None
     settings = {"momentum": MOMENTUM, "epsilon": EPSILON, "name": name}
     if normalization == "batch":
         return keras.layers.BatchNormalization(**settings)
-    if normalization == "ghost":
-        return GhostBatchNorm(virtual_batch_size, **settings)
-    raise ValueError(
-        f"`normalization` must be None or one of {NORMALIZATIONS}. "
-        f"Received: normalization={normalization!r}"
-    )
+    return GhostBatchNorm(virtual_batch_size, **settings)
 
 
 def block(
@@ -100,27 +101,27 @@ def block(
     return keras.layers.ReLU(name=f"{name}_relu")(x) if relu else x
 
 
-def check_sizes(name, sizes, length=None):
-    """Returns `sizes` as a tuple of `length` (any, if `None`) positive integers."""
+def check_sizes(name, sizes, length=None, high=LARGEST):
+    """Returns `sizes`, `length` (any, if `None`) integers from 1 to `high`, a tuple."""
     values = tuple(sizes) if isinstance(sizes, collections.abc.Iterable) else ()
     fits = len(values) == length if length else len(values) > 0
-    if not fits or not all(
-        isinstance(value, numbers.Integral) and value > 0 for value in values
-    ):
+    if not fits or not all(is_integer(value) and 0 < value <= high for value in values):
         raise ValueError(
-            f"`{name}` must hold {length or 'one or more'} positive integers. "
+            f"`{name}` must hold {length or 'one or more'} positive integers, "
+            f"up to {high}. "
             f"Received: {name}={sizes!r}"
         )
     return tuple(int(value) for value in values)
 
 
+def check_dropout(name, rate):
+    """Returns a rate of dropout, a float from 0 up to 1."""
+    return check_number(name, rate, 0.0, 1.0)
+
+
 def classifier_input(input_shape, num_classes, rank=None):
     """Returns a classifier's input tensor, once both arguments are checked."""
-    if not isinstance(num_classes, numbers.Integral) or num_classes < 2:
-        raise ValueError(
-            "`num_classes` must be an integer from 2 up. "
-            f"Received: num_classes={num_classes!r}"
-        )
+    check_integer("num_classes", num_classes, 2, LARGEST)
     return keras.Input(check_sizes("input_shape", input_shape, rank), name="inputs")
 
 

@@ -157,8 +157,13 @@ def _all_pairs(graph):
 
 def _named_pairs(graph, pairs):
     layers = {layer.name for layer in graph.operations if type(layer) in _LINEAR}
-    for pair in pairs:
-        if len(pair) != 2 or isinstance(pair, str) or not set(pair) <= layers:
+    wrong = not isinstance(pairs, (list, tuple))
+    for pair in [None] if wrong else pairs:
+        if (
+            not isinstance(pair, (list, tuple))
+            or len(pair) != 2
+            or any(name not in list(layers) for name in pair)
+        ):
             raise ValueError(
                 "`pairs` must hold pairs of names of dense or convolutional layers. "
                 f"Received: pairs={pairs!r}"

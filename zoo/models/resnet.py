@@ -4,6 +4,7 @@ import functools
 
 import keras
 
+from zoo.losses.checks import check_choice
 from zoo.models.normalization import block, classifier_input, logits
 
 STEMS = ("auto", "cifar", "imagenet")
@@ -68,12 +69,8 @@ def resnet(
 
     - He et al., 2015, arXiv:1512.03385
     """
-    if depth not in _NETS:
-        raise ValueError(
-            f"`depth` must be one of {tuple(_NETS)}. Received: depth={depth!r}"
-        )
-    if stem not in STEMS:
-        raise ValueError(f"`stem` must be one of {STEMS}. Received: stem={stem!r}")
+    check_choice("depth", depth, tuple(_NETS))
+    check_choice("stem", stem, STEMS)
     inputs = classifier_input(input_shape, num_classes, rank=3)
     if stem == "auto":
         stem = "cifar" if min(inputs.shape[1:3]) < 64 else "imagenet"

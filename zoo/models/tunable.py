@@ -6,7 +6,7 @@ from zoo.losses import BiTemperedLogistic, LargeMargin, TemperatureSoftmax
 from zoo.models.convnet import convnet
 from zoo.models.large_margin import LargeMarginModel
 from zoo.models.mlp import mlp
-from zoo.models.normalization import NORMALIZATIONS
+from zoo.models.normalization import NORMALIZATIONS, check_sizes
 from zoo.models.resnet import resnet
 
 
@@ -47,6 +47,11 @@ def tunable_network(
     >>> [name for name in hp.values if name != "network"]
     ['depth', 'units', 'normalization', 'virtual_batch_size']
     """
+    if not hasattr(hp, "conditional_scope"):
+        raise ValueError(
+            f"`hp` must be a keras_tuner.HyperParameters. Received: hp={hp!r}"
+        )
+    check_sizes("input_shape", input_shape)
     if networks is None:
         networks = NETWORKS if len(input_shape) == 3 else ("mlp",)
     build = _choose(hp, "network", networks, NETWORKS)
@@ -139,10 +144,12 @@ def _choose(hp, name, values, known):
     it: of what is not chosen Keras Tuner gives `None`. Names must differ between the
     values, or Keras Tuner loses one.
     """
-    values = list(values)
-    if not values or not set(values) <= set(known):
+    values = list(values) if isinstance(values, (list, tuple, dict)) else [values]
+    if not values or not all(isinstance(one, str) and one in known for one in values):
+        argument = "losses" if name == "loss" else f"{name}s"
         raise ValueError(
-            f"`{name}` must be chosen from some of {tuple(known)}. Received: {values!r}"
+            f"`{argument}` must hold some of {tuple(known)}. "
+            f"Received: {argument}={values!r}"
         )
     chosen, made = hp.Choice(name, values), {}
     for value in values:

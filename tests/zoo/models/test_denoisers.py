@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from zoo.data.natural_images import PatchSampler
 from zoo.layers.lipschitz_report import lipschitz_report
 from zoo.layers.real_spectral_norm import RealSpectralNormConv2D
+from zoo.models import progress
 from zoo.models.denoisers import __main__ as command
 from zoo.models.denoisers import (
     denoise,
@@ -196,9 +196,7 @@ def test_the_mean_over_all_symmetries_turns_with_the_image():
 
 
 def test_levels_from_above_zero_are_even_on_a_log_scale():
-    sampler = PatchSampler({"waves": WAVES.astype("float32")}, 8, seed=0)
-    batches = training._Batches(sampler, (0.01, 1.0), 4096, 0)
-    ((_, levels),) = batches[0]
+    levels = training._draw_levels((0.01, 1.0), 4096, 0)
     assert 0.01 <= levels.min() < levels.max() <= 1.0
     np.testing.assert_allclose(np.mean(levels < 0.1), 0.5, atol=0.03)
 
@@ -247,6 +245,15 @@ def test_a_trained_network_keeps_its_bound():
     )
     norms = (np.linalg.norm(one.reshape(20, -1), axis=1) for one in (change, y - x))
     assert np.all(next(norms) <= report.product * next(norms) * (1 + 1e-4))
+
+
+def test_what_is_validated_is_what_is_kept():
+    keras.utils.set_random_seed(0)
+    network = dncnn(4, 6, normalization=None, spectral_norm=0.8)
+    _, records = fit(network, learning_rate=1e-1)
+    best = max(record["psnr"] for record in records)
+    scores = evaluate(plain(network), IMAGES, 0.1)
+    np.testing.assert_allclose(np.mean(list(scores.values())), best, atol=1e-3)
 
 
 def test_batch_normalisation_learns_statistics():
@@ -326,8 +333,8 @@ def test_a_kill_while_writing_leaves_the_state_before(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         write(path, content)
 
-    write = training.write_atomically
-    monkeypatch.setattr(training, "write_atomically", dies)
+    write = progress.write_atomically
+    monkeypatch.setattr(progress, "write_atomically", dies)
     with pytest.raises(KeyboardInterrupt):
         fit(folder=tmp_path)
     monkeypatch.undo()

@@ -325,6 +325,11 @@ def test_evaluation_is_the_snr_of_views():
     noisy = [evaluate(model, IMAGES, 0.1, seed) for seed in (0, 0, 1)]
     assert noisy[0] == noisy[1] != noisy[2]
     assert all(noisy[0][name] < scores[name] for name in scores)
+    whole = generator(PixelMask(SHAPE, np.ones(SHAPE[:2])), width=2)
+    for image, score in zip(x, evaluate(whole, list(x), 0.1).values(), strict=True):
+        expected = 10 * np.log10(np.mean(image**2) / 0.1**2)
+        # The mean of 256 squares is known to 9 %.
+        assert score == pytest.approx(expected, abs=1.0)
 
 
 def test_views_are_means_of_squares_in_the_middle():
@@ -415,7 +420,7 @@ def test_bad_generators_to_train():
     ("settings", "message"),
     [
         ({"blocks": 0}, "`blocks` must be an integer from 1"),
-        ({"width": 1.5}, "`width` must be an integer from 1"),
+        ({"width": 1.5}, "`width` must hold one or more positive integers"),
         ({"copies": 0}, "`copies` must be an integer from 1"),
         ({"stages": 0}, "`stages` must be an integer from 1"),
         ({"consistency": "firm"}, "`consistency` must be one of"),

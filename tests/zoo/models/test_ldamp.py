@@ -1,5 +1,6 @@
 """LDAMP networks: their form, their training, and what they refuse."""
 
+import math
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from zoo.layers import LdampBlock
 from zoo.layers.operators import FourierMask, GaussianMatrix
 from zoo.models.denoisers import dncnn, unet
 from zoo.models.ldamp import LdampNetwork, ldamp, pretrained, train
-from zoo.models.ldamp.fitting import Measured
+from zoo.models.ldamp.fitting import Measured, mean_psnr
 from zoo.models.ldamp.training import _bin
 from zoo.solvers.damp import damp
 
@@ -175,6 +176,30 @@ def test_training_end_to_end_lowers_the_error(loss):
     assert same(OPERATOR.get_weights(), before)
 
 
+def test_a_killed_training_leaves_the_operator_as_it_was():
+    network, before = tied(), OPERATOR.get_weights()
+
+    class Kill(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(network, IMAGES, callbacks=[Kill()], **SETTINGS)
+    assert same(OPERATOR.get_weights(), before)
+
+
+@pytest.mark.parametrize(
+    ("estimate", "expected"), [(0.1, 20), (0, math.inf), (math.nan, -math.inf)]
+)
+def test_errors_of_nothing_and_of_nan_have_a_place(estimate, expected):
+    class Network:
+        def predict_all(self, y):
+            return np.full((2, 1, 4, 4, 1), estimate)
+
+    found = mean_psnr(Network(), (None, np.zeros((1, 4, 4, 1))))
+    assert found == pytest.approx(expected)
+
+
 def test_training_repeats_itself():
     networks = [tied(), tied()]
     records = [train(one, IMAGES, **SETTINGS) for one in networks]
@@ -300,7 +325,7 @@ def test_pretrained_builds_on_a_trained_denoiser():
     assert network.depth == 4 and not network.blocks[0].onsager
     assert len(network.denoisers) == 1
     assert network.predict_all(Y).shape == (4, 4, *SHAPE)
-    with pytest.raises(ValueError, match="`name` must be one of"):
+    with pytest.raises(ValueError, match="`denoiser` must be one of"):
         pretrained(OPERATOR, denoiser="unet_7")
 
 

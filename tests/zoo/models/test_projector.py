@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from zoo.models.progress import STATE
 from zoo.models.projector import (
     ProjectorLoss,
     image_discriminator,
@@ -17,8 +18,8 @@ from zoo.models.projector import (
     perturb,
     projector,
     train,
-    training,
 )
+from zoo.models.projector import __main__ as command
 from zoo.models.projector.losses import cross_entropy
 from zoo.models.projector.networks import ChannelwiseDense
 from zoo.models.projector.perturbation import cubic, nearest
@@ -380,7 +381,33 @@ def test_a_training_goes_on_where_it_ended(tmp_path):
     assert fit(tiny_players(), folder=tmp_path) == resumed
     with pytest.raises(ValueError, match="which holds another"):
         fit(folder=tmp_path, seed=1)
-    assert (tmp_path / training.STATE).exists()
+    assert (tmp_path / STATE).exists()
+
+
+def test_the_command_trains_and_says_what_is_lost(tmp_path, monkeypatch, capsys):
+    builders = {name: lambda one=one: one for name, one in tiny_players().items()}
+    monkeypatch.setattr(command, "BUILDERS", builders)
+    monkeypatch.setattr(command, "SETTINGS", {"batch_size": 2, "evaluate_every": 1})
+    arguments = ["projector", "--steps=2"]
+    monkeypatch.setattr(sys, "argv", [*arguments, f"--folder={tmp_path}"])
+    command.main()
+    assert {path.stem for path in tmp_path.iterdir()} == {"state", *builders}
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("step 1 of 2: image_discriminator_loss ")
+    assert lines[-1].startswith(f"{tmp_path}: validation ")
+    players = tiny_players()
+    players["projector"].set_weights(
+        [math.nan * weight for weight in players["projector"].get_weights()]
+    )
+    builders = {name: lambda one=one: one for name, one in players.items()}
+    monkeypatch.setattr(command, "BUILDERS", builders)
+    monkeypatch.setattr(sys, "argv", [*arguments, f"--folder={tmp_path / 'lost'}"])
+    with pytest.raises(SystemExit):
+        command.main()
+    assert (
+        "error: the loss of player 'image_discriminator' is nan"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("residual", [False, True])

@@ -122,15 +122,15 @@ def test_one_build_declares_the_whole_space():
 @pytest.mark.parametrize(
     ("arguments", "name"),
     [
-        ({"networks": ("vgg",)}, "network"),
-        ({"networks": ()}, "network"),
-        ({"normalizations": ("layer",)}, "normalization"),
-        ({"losses": ("hinge",)}, "loss"),
-        ({"optimizers": ["lion"]}, "optimizer"),
+        ({"networks": ("vgg",)}, "networks"),
+        ({"networks": ()}, "networks"),
+        ({"normalizations": ("layer",)}, "normalizations"),
+        ({"losses": ("hinge",)}, "losses"),
+        ({"optimizers": ["lion"]}, "optimizers"),
     ],
 )
 def test_unknown_names_are_refused(arguments, name):
-    with pytest.raises(ValueError, match=f"`{name}` must be chosen from some of"):
+    with pytest.raises(ValueError, match=f"`{name}` must hold some of"):
         tunable_classifier(keras_tuner.HyperParameters(), *IMAGE, **arguments)
 
 

@@ -12,7 +12,6 @@ import keras
 import numpy as np
 
 from zoo.data.natural_images import load_natural_images
-from zoo.layers.real_spectral_norm import RealSpectralNormConv2D
 from zoo.models.denoisers.inference import evaluate
 from zoo.models.denoisers.pretrained import RECIPES, build, plain, pretrained, save
 from zoo.models.denoisers.training import train
@@ -64,9 +63,6 @@ def main():
     except (ValueError, FileNotFoundError) as error:
         parser.error(str(error))
     path = folder / f"{name}.npz"
-    for layer in network.layers:
-        if isinstance(layer, RealSpectralNormConv2D):
-            layer.settle()
     network = plain(network)
     save(network, path)
     scores = evaluate(network, validation, np.mean(levels))

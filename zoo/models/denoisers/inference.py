@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -44,6 +45,9 @@ def denoise(network, images, sigma=None, symmetries=1):
     - Lim, Son, Kim, Nah, Lee, 2017, "Enhanced Deep Residual Networks for Single Image
       Super-Resolution", arXiv:1707.02921 (the mean over symmetries)
     """
+    _check_network(network)
+    if not isinstance(images, (list, tuple, np.ndarray)):
+        raise ValueError(f"`images` must be a list of images. Received: {type(images)}")
     images = [np.asarray(image) for image in images]
     check_choice("symmetries", symmetries, tuple(range(1, 9)))
     conditioned = len(network.inputs) == 2
@@ -55,7 +59,14 @@ def denoise(network, images, sigma=None, symmetries=1):
     channels = network.inputs[0].shape[-1]
     for image in images:
         _check_noisy(image, channels)
-    levels = np.broadcast_to(0.0 if sigma is None else sigma, len(images))
+    try:
+        levels = np.asarray(0.0 if sigma is None else sigma, "float64")
+        levels = np.broadcast_to(levels, len(images))
+    except (TypeError, ValueError):
+        raise ValueError(
+            "`sigma` must be a number, or one an image. "
+            f"Received: sigma={sigma!r} for {len(images)} images"
+        ) from None
     if not np.all((levels >= 0) & (levels < math.inf)):
         raise ValueError(f"`sigma` must be finite, from 0 up. Received: sigma={sigma}")
     estimates = []
@@ -96,8 +107,10 @@ def evaluate(network, images, sigma, seed=0, symmetries=1):
     >>> round(evaluate(identity, images, 25 / 255)["grey"], 1)
     20.2
     """
+    _check_network(network)
     images = check_images("images", images)
-    sigma = check_number("sigma", sigma, 0)
+    # More leaves nothing of an image, and would be refused as none.
+    sigma = check_number("sigma", sigma, 0, 4)
     rng = np.random.default_rng(check_integer("seed", seed, 0))
     noisy = [
         image + (sigma * rng.standard_normal(image.shape)).astype("float32")
@@ -121,6 +134,13 @@ def _turn_back(image, symmetry):
     turns, mirrored = divmod(symmetry, 2)
     image = np.rot90(image, -turns)
     return image[:, ::-1] if mirrored else image
+
+
+def _check_network(network):
+    if not isinstance(network, keras.Model) or not network.inputs:
+        raise ValueError(
+            f"`network` must be a functional keras.Model. Received: network={network!r}"
+        )
 
 
 def _check_noisy(image, channels):

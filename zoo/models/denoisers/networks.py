@@ -6,8 +6,8 @@ from keras import ops
 
 from zoo.layers.cosine_dense import at_least_float32
 from zoo.layers.real_spectral_norm import RealSpectralNormConv2D
-from zoo.losses.checks import check_choice, check_integer, check_number
-from zoo.models.normalization import check_sizes, normalization_layer
+from zoo.losses.checks import check_bool, check_choice, check_integer, check_number
+from zoo.models.normalization import DEEPEST, check_sizes, normalization_layer
 
 
 def dncnn(
@@ -60,7 +60,9 @@ def dncnn(
     - Zhang et al., 2017, "Beyond a Gaussian Denoiser", arXiv:1608.03981
     - Ryu et al., 2019, arXiv:1905.05406 (the spectral norm)
     """
-    check_integer("depth", depth, 2)
+    check_integer("depth", depth, 2, DEEPEST)
+    check_bool("residual", residual)
+    check_bool("noise_level_input", noise_level_input)
     (width,) = check_sizes("width", [width])
     check_choice("normalization", normalization, ("batch", None))
     settings = {"use_bias": False}
@@ -157,7 +159,9 @@ def unet(
       arXiv:2008.13751 (a U-Net of residual blocks, without bias)
     """
     widths = check_sizes("widths", widths)
-    blocks = check_sizes("blocks", blocks, len(widths))
+    blocks = check_sizes("blocks", blocks, len(widths), DEEPEST)
+    check_bool("residual", residual)
+    check_bool("noise_level_input", noise_level_input)
     inputs, image, x = _inputs(channels, noise_level_input)
     *scales, bottom = enumerate(zip(widths, blocks, strict=True), 1)
     x = MirrorPad(2 ** len(scales), name="pad")(x)

@@ -111,11 +111,15 @@ def pretrained(name, weights="natural_images"):
     >>> evaluate(pretrained("unet_25"), images, 25 / 255)["china"] > 25
     True
     """
-    folder = FOLDER / check_choice("weights", weights, WEIGHTS)
-    names = tuple(sorted(path.stem for path in folder.glob("*.npz")))
-    network = plain(build(check_choice("name", name, names))[0])
-    load(network, folder / f"{name}.npz")
+    check_choice("weights", weights, WEIGHTS)
+    network = plain(build(check_choice("name", name, names(weights)))[0])
+    load(network, FOLDER / weights / f"{name}.npz")
     return network
+
+
+def names(weights="natural_images"):
+    """Returns the names of the networks that there are weights of."""
+    return tuple(sorted(path.stem for path in (FOLDER / weights).glob("*.npz")))
 
 
 def plain(network):

@@ -1,21 +1,16 @@
 """Training of denoisers on patches of images under fresh noise."""
 
-import hashlib
-import io
-import json
 import math
-import pathlib
 
 import keras
 import numpy as np
 from keras import ops
 
-from zoo._files import write_atomically
-from zoo.data.natural_images import PatchSampler, check_images, load_natural_images
-from zoo.losses.checks import check_integer, check_number
+from zoo.data.natural_images import PatchSampler
+from zoo.layers.real_spectral_norm import RealSpectralNormConv2D
 from zoo.models.denoisers.inference import evaluate
-
-STATE = "state.npz"
+from zoo.models.patch_training import check_parts, check_schedule
+from zoo.models.progress import Progress, digest, fit
 
 
 def train(
@@ -83,47 +78,38 @@ def train(
     - Zhang et al., 2017, "Beyond a Gaussian Denoiser", arXiv:1608.03981
     """
     levels = _check_levels(sigma)
-    for name, value in (("steps", steps), ("batch_size", batch_size)):
-        check_integer(name, value, 1)
-    evaluate_every = min(check_integer("evaluate_every", evaluate_every, 1), steps)
-    if steps % evaluate_every:
-        raise ValueError(
-            f"`steps` must be a multiple of evaluate_every={evaluate_every}. "
-            f"Received: steps={steps}"
-        )
-    tiny = np.finfo("float32").tiny
-    check_number("learning_rate", learning_rate, tiny, allowed="above 0")
+    schedule = check_schedule(steps, batch_size, learning_rate, evaluate_every)
     channels = network.inputs[0].shape[-1]
-    images = _check_channels("images", images, channels)
-    if validation is None:
-        validation = load_natural_images("validation", color=channels == 3)
-    validation = _check_channels("validation", validation, channels)
+    images, validation = check_parts(images, validation, channels, "network")
     sampler = PatchSampler(images, patch_size, seed=seed)
-    model = _Noisy(network, seed)
-    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+    model = _Noisy(network, sampler.seed)
+    rate = keras.optimizers.schedules.CosineDecay(schedule.learning_rate, steps)
     # XLA takes longer on CPUs, and is what JAX has.
     jit_compile = keras.backend.backend() == "jax"
-    model.compile(keras.optimizers.Adam(schedule), jit_compile=jit_compile)
+    model.compile(keras.optimizers.Adam(rate), jit_compile=jit_compile)
     # Else `fit` makes slots as it traces a step, and must trace it twice.
     model.optimizer.build(network.trainable_variables)
-    settings = (levels, steps, batch_size, patch_size, learning_rate, evaluate_every)
-    name = _digest(network, [images, validation], [*settings, seed])
-    every = (evaluate_every, steps, verbose)
-    progress = _Progress(folder, name, validation, np.mean(levels), *every)
-    progress.set_model(model)
-    first = progress.restore()
-    if first < steps:
-        model.fit(
-            _Batches(sampler, levels, batch_size, first),
-            steps_per_epoch=evaluate_every,
-            initial_epoch=first // evaluate_every,
-            epochs=steps // evaluate_every,
-            callbacks=[progress, *callbacks],
-            shuffle=False,
-            verbose=0,
-        )
-    network.set_weights(progress.best)
-    return progress.records
+    name = digest(
+        [levels, *schedule, sampler.size, sampler.seed],
+        model.variables,
+        [*images.values(), *validation.values()],
+    )
+
+    def score():
+        # What is kept is divided by the norms themselves.
+        for layer in network.layers:
+            if isinstance(layer, RealSpectralNormConv2D):
+                layer.settle()
+        scores = evaluate(network, validation, np.mean(levels)).values()
+        return float(np.mean(list(scores)))
+
+    def draw(step):
+        # Another sequence than that of the patches.
+        given = _draw_levels(levels, batch_size, [sampler.seed, step, 1])
+        return ((sampler.batch(step, batch_size), given),)
+
+    progress = Progress("psnr", score, schedule, name, folder, verbose, best_of=network)
+    return fit(model, draw, progress, callbacks)
 
 
 class _Noisy(keras.Model):
@@ -146,102 +132,15 @@ class _Noisy(keras.Model):
         return ops.mean(ops.square(y_pred - x[0]))
 
 
-class _Progress(keras.callbacks.Callback):
-    """Validates, keeps the best weights, and the state of the training on disk.
-
-    It follows no single update: JAX would wait for each.
-    """
-
-    def __init__(self, folder, name, validation, sigma, every, steps, verbose):
-        super().__init__()
-        self.path = None if folder is None else pathlib.Path(folder) / STATE
-        self.name, self.every, self.steps = name, every, steps
-        self.validation, self.sigma, self.verbose = validation, sigma, verbose
-        self.records, self.best = [], None
-
-    def restore(self):
-        """Takes the state on disk, if there is one, and returns the updates made."""
-        network = self.model.network
-        self.best = network.get_weights()
-        if self.path is None or not self.path.exists():
-            return 0
-        with np.load(self.path) as file:
-            arrays = dict(file)
-        if str(arrays.pop("training")) != self.name:
-            raise ValueError(
-                "`folder` must be new, or hold this very training. "
-                f"Received: folder={str(self.path.parent)!r}, which holds another"
-            )
-        self.records = json.loads(str(arrays.pop("records")))
-        self.best = [arrays[f"best_{index}"] for index in range(len(self.best))]
-        for index, variable in enumerate(self._variables()):
-            variable.assign(arrays[f"now_{index}"])
-        return self.records[-1]["step"]
-
-    def on_epoch_end(self, epoch, logs=None):
-        network = self.model.network
-        scores = evaluate(network, self.validation, self.sigma).values()
-        record = {
-            "step": (epoch + 1) * self.every,
-            "loss": float(logs["loss"]),
-            "psnr": float(np.mean(list(scores))),
-        }
-        logs["val_psnr"] = record["psnr"]
-        before = [one["psnr"] for one in self.records if math.isfinite(one["psnr"])]
-        # NaN is no better.
-        if record["psnr"] > max(before, default=-math.inf):
-            self.best = network.get_weights()
-        self.records.append(record)
-        if not math.isfinite(record["psnr"]):
-            self.model.stop_training = True
-        if self.verbose:
-            print(
-                f"step {record['step']} of {self.steps}: loss {record['loss']:.3e}, "
-                f"validation {record['psnr']:.2f} dB",
-                flush=True,
-            )
-        self._save()
-
-    def _save(self):
-        if self.path is None:
-            return
-        arrays = {f"best_{index}": one for index, one in enumerate(self.best)}
-        for index, variable in enumerate(self._variables()):
-            arrays[f"now_{index}"] = ops.convert_to_numpy(variable)
-        buffer = io.BytesIO()
-        np.savez(buffer, training=self.name, records=json.dumps(self.records), **arrays)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.path, buffer.getvalue())
-
-    def _variables(self):
-        """All that an update reads: weights, state of the noise and of Adam."""
-        return [*self.model.variables, *self.model.optimizer.variables]
-
-
-class _Batches(keras.utils.PyDataset):
-    """Endless patches and their levels of noise; those of a step know its number."""
-
-    def __init__(self, sampler, levels, count, first):
-        super().__init__()
-        self.sampler, self.levels, self.count = sampler, levels, count
-        self.first = first
-
-    @property
-    def num_batches(self):
-        """`None`: there is no last one."""
-        return None
-
-    def __getitem__(self, index):
-        step = self.first + index
-        # Another sequence than that of the patches.
-        rng = np.random.default_rng([self.sampler.seed, step, 1])
-        least, largest = self.levels
-        if least:
-            levels = np.exp(rng.uniform(*np.log(self.levels), self.count))
-        else:
-            levels = rng.uniform(0, largest, self.count)
-        levels = levels.astype("float32")
-        return ((self.sampler.batch(step, self.count), levels),)
+def _draw_levels(levels, count, seed):
+    """Returns levels of noise between the least and the largest, float32 `[count]`."""
+    rng = np.random.default_rng(seed)
+    least, largest = levels
+    if least:
+        found = np.exp(rng.uniform(*np.log(levels), count))
+    else:
+        found = rng.uniform(0, largest, count)
+    return found.astype("float32")
 
 
 def _check_levels(sigma):
@@ -258,23 +157,3 @@ def _check_levels(sigma):
             f"Received: sigma={sigma!r}"
         )
     return tuple(float(level) for level in pair)
-
-
-def _check_channels(name, images, channels):
-    images = check_images(name, images)
-    found = next(iter(images.values())).shape[-1]
-    if found != channels:
-        raise ValueError(
-            f"`{name}` must have {channels} channels, as the network. Received: {found}"
-        )
-    return images
-
-
-def _digest(network, parts, settings):
-    """Returns the name of a training: its settings, its images and its network."""
-    shapes = [tuple(one.shape) for one in network.variables]
-    digest = hashlib.sha256(json.dumps([settings, shapes]).encode())
-    for images in parts:
-        for image in images.values():
-            digest.update(image.tobytes())
-    return digest.hexdigest()[:12]

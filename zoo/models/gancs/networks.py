@@ -2,9 +2,10 @@
 
 import keras
 
+from zoo.layers.checks import is_integer
 from zoo.layers.data_consistency import MODES, DataConsistency
-from zoo.losses.checks import check_choice, check_integer
-from zoo.models.normalization import block, check_sizes, normalization_layer
+from zoo.losses.checks import check_bool, check_choice, check_integer
+from zoo.models.normalization import DEEPEST, block, check_sizes, normalization_layer
 
 CONSISTENCY = "consistency"
 
@@ -78,9 +79,10 @@ def generator(
     - Mardani et al., 2018, "Neural Proximal Gradient Descent for Compressive Imaging",
       [arXiv:1806.03963](https://arxiv.org/abs/1806.03963) (copies)
     """
-    sizes = {"blocks": blocks, "width": width, "copies": copies, "stages": stages}
-    for name, value in sizes.items():
-        check_integer(name, value, 1)
+    for name, value in {"blocks": blocks, "copies": copies, "stages": stages}.items():
+        check_integer(name, value, 1, DEEPEST)
+    (width,) = check_sizes("width", [width])
+    check_bool("tied", tied)
     check_choice("consistency", consistency, MODES)
     check_choice("normalization", normalization, ("batch", None))
     consistent = DataConsistency(operator, consistency, name=CONSISTENCY)
@@ -136,6 +138,7 @@ def discriminator(image_shape=(None, None, 1), widths=(8, 16, 32, 64)):
     - Mao et al., 2017, "Least squares generative adversarial networks",
       [arXiv:1611.04076](https://arxiv.org/abs/1611.04076)
     """
+    _check_image_shape(image_shape)
     widths = check_sizes("widths", widths)
     image = keras.Input(image_shape, name="image")
     x = keras.layers.Rescaling(2.0, -1.0, name="scale")(image)
@@ -202,3 +205,14 @@ def _convolution(filters, side, name, initializer="he_normal"):
     return keras.layers.Conv2D(
         filters, side, padding="same", kernel_initializer=initializer, name=name
     )
+
+
+def _check_image_shape(shape):
+    sizes = shape if isinstance(shape, (list, tuple)) and len(shape) == 3 else (0,)
+    # Of any height and width, but not of any number of channels.
+    known = [size for size in sizes[:2] if size is not None] + list(sizes[2:])
+    if not all(is_integer(size) and size > 0 for size in known):
+        raise ValueError(
+            "`image_shape` must be three ints (height, width, channels) from 1 up, or "
+            f"None for one of the first two. Received: image_shape={shape!r}"
+        )

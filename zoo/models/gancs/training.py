@@ -1,20 +1,23 @@
 """Training of generators, alone or against a discriminator, and how good they are."""
 
-import hashlib
-import json
-
 import keras
 import numpy as np
 from keras import ops
 
 from zoo import _backend
-from zoo.data.natural_images import PatchSampler, check_images, load_natural_images
+from zoo.data.natural_images import PatchSampler
 from zoo.games.trainer import GameTrainer
 from zoo.losses.checks import check_integer, check_number
 from zoo.metrics.image_quality import snr
 from zoo.models.gancs.costs import Costs
 from zoo.models.gancs.networks import operator_of
-from zoo.models.gancs.progress import Progress
+from zoo.models.patch_training import (
+    check_channels,
+    check_parts,
+    check_schedule,
+    measure,
+)
+from zoo.models.progress import Progress, digest, fit
 
 
 def train(
@@ -78,6 +81,7 @@ def train(
     Example:
 
     >>> import numpy as np
+    >>> from zoo.data import load_natural_images
     >>> from zoo.layers.operators import FourierMask
     >>> from zoo.models.gancs import generator
     >>> operator = FourierMask((16, 16, 1), np.eye(16))
@@ -94,59 +98,40 @@ def train(
     """
     operator = operator_of(generator)
     costs = Costs(operator, noise, adversarial, l1, fidelity)
-    for name, value in (("steps", steps), ("batch_size", batch_size)):
-        check_integer(name, value, 1)
-    evaluate_every = min(check_integer("evaluate_every", evaluate_every, 1), steps)
-    if steps % evaluate_every:
-        raise ValueError(
-            f"`steps` must be a multiple of evaluate_every={evaluate_every}. "
-            f"Received: steps={steps}"
-        )
-    tiny = np.finfo("float32").tiny
-    check_number("learning_rate", learning_rate, tiny, allowed="above 0")
+    schedule = check_schedule(steps, batch_size, learning_rate, evaluate_every)
     height, width, channels = operator.image_shape
     if height != width:
         raise ValueError(
             "`generator` must be of square images to be trained. "
             f"Received: an operator with image_shape={operator.image_shape}"
         )
-    images = _check_channels("images", images, channels)
-    if validation is None:
-        validation = load_natural_images("validation", color=channels == 3)
+    images, validation = check_parts(images, validation, channels, "operator")
     validation = views(validation, operator.image_shape, "validation")
     sampler = PatchSampler(images, height, seed=seed)
     players = {"generator": generator}
     if discriminator is not None:
         # The first in turn.
         players = {"discriminator": discriminator, **players}
-    trainer = GameTrainer(players, costs, seed=seed)
-    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
-    adam = {name: keras.optimizers.Adam(schedule, beta_1=0.5) for name in players}
+    trainer = GameTrainer(players, costs, seed=sampler.seed)
+    rate = keras.optimizers.schedules.CosineDecay(schedule.learning_rate, steps)
+    adam = {name: keras.optimizers.Adam(rate, beta_1=0.5) for name in players}
     trainer.compile(adam, order="alternating")
-    weights = (noise, adversarial, l1, fidelity)
-    settings = (weights, steps, batch_size, learning_rate, evaluate_every, seed)
-    progress = Progress(
-        "snr",
-        lambda: float(np.mean(list(evaluate(generator, validation, noise).values()))),
-        folder,
-        _digest(players, operator, [images, validation], settings),
-        evaluate_every,
-        steps,
-        verbose,
+    weights = (costs.noise, costs.adversarial, costs.l1, costs.fidelity)
+    name = digest(
+        [weights, *schedule, sampler.seed],
+        trainer.variables,
+        [*operator.get_weights(), *images.values(), *validation.values()],
     )
-    progress.set_model(trainer)
-    first = progress.restore()
-    if first < steps:
-        trainer.fit(
-            _Batches(sampler, batch_size, first),
-            steps_per_epoch=evaluate_every,
-            initial_epoch=first // evaluate_every,
-            epochs=steps // evaluate_every,
-            callbacks=[progress, *callbacks],
-            shuffle=False,
-            verbose=0,
-        )
-    return progress.records
+
+    def score():
+        scores = evaluate(generator, validation, costs.noise).values()
+        return float(np.mean(list(scores)))
+
+    def draw(step):
+        return (sampler.batch(step, batch_size),)
+
+    progress = Progress("snr", score, schedule, name, folder, verbose)
+    return fit(trainer, draw, progress, callbacks)
 
 
 def evaluate(generator, images, noise=0.0, seed=0):
@@ -185,10 +170,7 @@ def evaluate(generator, images, noise=0.0, seed=0):
     run = _backend.compiled(lambda y: generator(y, training=False), generator)
     scores = {}
     for name, image in images.items():
-        y = ops.convert_to_numpy(operator(image[None]))
-        if noise:
-            parts = rng.standard_normal((1 + operator.is_complex, *y.shape))
-            y = y + (noise * (parts[0] + 1j * parts[-1])).astype(y.dtype)
+        y = measure(operator, image[None], noise, rng)
         estimate = ops.convert_to_numpy(run(y))
         scores[name] = float(snr(estimate[0], image))
     return scores
@@ -206,8 +188,8 @@ def views(images, shape, name="images"):
         ValueError: an image is smaller, or not as above.
     """
     height, width, channels = shape
-    views = {}
-    for key, image in _check_channels(name, images, channels).items():
+    found = {}
+    for key, image in check_channels(name, images, channels, "operator").items():
         factor = min(image.shape[0] // height, image.shape[1] // width)
         if not factor:
             raise ValueError(
@@ -218,47 +200,5 @@ def views(images, shape, name="images"):
         top, left = ((a - b) // 2 for a, b in zip(image.shape, sides, strict=False))
         cut = image[top : top + sides[0], left : left + sides[1]]
         cut = cut.reshape(height, factor, width, factor, channels)
-        views[key] = cut.mean((1, 3))
-    return views
-
-
-class _Batches(keras.utils.PyDataset):
-    """Endless patches; those of a step know its number."""
-
-    def __init__(self, sampler, count, first):
-        super().__init__()
-        self.sampler, self.count, self.first = sampler, count, first
-
-    @property
-    def num_batches(self):
-        """`None`: there is no last one."""
-        return None
-
-    def __getitem__(self, index):
-        return (self.sampler.batch(self.first + index, self.count),)
-
-
-def _check_channels(name, images, channels):
-    images = check_images(name, images)
-    found = next(iter(images.values())).shape[-1]
-    if found != channels:
-        raise ValueError(
-            f"`{name}` must have {channels} channels, as the operator. "
-            f"Received: {found}"
-        )
-    return images
-
-
-def _digest(players, operator, parts, settings):
-    """Returns the name of a training: its settings, images, operator and players."""
-    shapes = {
-        name: [tuple(one.shape) for one in player.variables]
-        for name, player in players.items()
-    }
-    digest = hashlib.sha256(json.dumps([settings, shapes]).encode())
-    for weight in operator.get_weights():
-        digest.update(np.ascontiguousarray(weight).tobytes())
-    for images in parts:
-        for image in images.values():
-            digest.update(np.ascontiguousarray(image).tobytes())
-    return digest.hexdigest()[:12]
+        found[key] = cut.mean((1, 3))
+    return found

@@ -8,6 +8,7 @@ from keras import ops
 
 from zoo.layers.divergence import monte_carlo_divergence
 from zoo.layers.operators import GaussianMatrix
+from zoo.models.progress import Batches
 
 
 class Measured(keras.Model):
@@ -68,16 +69,6 @@ class Measured(keras.Model):
         return ops.mean(y_pred)
 
 
-def measure(operator, patches, noise, seed):
-    """Returns noisy measurements of patches, and the patches."""
-    y = ops.convert_to_numpy(operator(patches))
-    rng = np.random.default_rng([seed, 2])
-    white = rng.standard_normal(y.shape)
-    if operator.is_complex:
-        white = white + 1j * rng.standard_normal(y.shape)
-    return (y + noise * white).astype(y.dtype), patches
-
-
 def mean_psnr(network, known):
     """Returns the PSNR of the mean squared error of the last estimates, in dB.
 
@@ -86,24 +77,14 @@ def mean_psnr(network, known):
         known: pair of measurements and patches.
     """
     y, x = known
-    error = float(np.mean((network.predict_all(y)[-1] - x) ** 2, dtype="float64"))
+    error = np.mean((network.predict_all(y)[-1] - x) ** 2, dtype="float64")
+    with np.errstate(divide="ignore"):
+        found = float(-10 * np.log10(error))
     # NaN, of networks that diverge, is worse than all.
-    return -10 * math.log10(error) if math.isfinite(error) else -math.inf
+    return -math.inf if math.isnan(found) else found
 
 
-def fit(
-    model,
-    sampler,
-    known,
-    before,
-    *,
-    first_step,
-    steps,
-    batch_size,
-    learning_rate,
-    evaluate_every,
-    callbacks,
-):
+def fit(model, sampler, known, before, schedule, first_step, callbacks):
     """Trains the layers of a network from `model.first` on, and leaves the best.
 
     Args:
@@ -111,9 +92,9 @@ def fit(
         sampler: a `PatchSampler`.
         known: pair of validation measurements and patches.
         before: float, what `mean_psnr` is at first.
-        first_step: int, the sampler's first step.
-        steps, batch_size, learning_rate, evaluate_every, callbacks: as for
-            `train`.
+        schedule: a `zoo.models.patch_training.Schedule`.
+        first_step: int, the sampler's.
+        callbacks: list of Keras callbacks.
 
     Returns:
         `mean_psnr` of what is left.
@@ -130,22 +111,25 @@ def fit(
     for weight in frozen:
         weight.trainable = False
     try:
-        schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
-        optimizer = keras.optimizers.Adam(schedule, global_clipnorm=1.0)
+        steps, size, rate, every = schedule
+        rate = keras.optimizers.schedules.CosineDecay(rate, steps)
+        optimizer = keras.optimizers.Adam(rate, global_clipnorm=1.0)
         # XLA takes longer on CPUs, and is what JAX has.
         model.compile(optimizer, jit_compile=keras.backend.backend() == "jax")
         # Else `fit` makes slots as it traces a step, and must trace it twice.
         optimizer.build(network.trainable_variables)
         best = _Best(network, operator, known, before)
         model.fit(
-            _Patches(sampler, batch_size, first_step),
-            steps_per_epoch=evaluate_every,
-            epochs=steps // evaluate_every,
+            Batches(lambda step: (sampler.batch(step, size),), first_step),
+            steps_per_epoch=every,
+            epochs=steps // every,
             callbacks=[best, *callbacks],
             shuffle=False,
             verbose=0,
         )
     finally:
+        # What ends a training early leaves no matrix of a batch.
+        network.operator.set_weights(operator)
         for weight in frozen:
             weight.trainable = True
     best.restore()
@@ -170,26 +154,9 @@ class _Best(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def restore(self):
-        self.network.operator.set_weights(self.operator)
         pairs = zip(self.network.denoisers, self.weights, strict=True)
         for denoiser, weights in pairs:
             denoiser.set_weights(weights)
 
     def _weights(self):
         return [denoiser.get_weights() for denoiser in self.network.denoisers]
-
-
-class _Patches(keras.utils.PyDataset):
-    """Endless patches; those of a step know its number."""
-
-    def __init__(self, sampler, count, first):
-        super().__init__()
-        self.sampler, self.count, self.first = sampler, count, first
-
-    @property
-    def num_batches(self):
-        """`None`: there is no last one."""
-        return None
-
-    def __getitem__(self, index):
-        return (self.sampler.batch(self.first + index, self.count),)

@@ -9,6 +9,7 @@ from zoo.layers import LdampBlock
 from zoo.layers.ldamp import check_measurements, check_values
 from zoo.layers.unrolled_block import serialize
 from zoo.losses.checks import check_integer
+from zoo.models.normalization import DEEPEST
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -45,7 +46,7 @@ class LdampNetwork(keras.Model):
     """
 
     def __init__(self, blocks, **kwargs):
-        blocks = list(blocks)
+        blocks = list(blocks) if isinstance(blocks, (list, tuple)) else [blocks]
         if not blocks or not all(isinstance(one, LdampBlock) for one in blocks):
             raise ValueError(
                 "`blocks` must hold layers of the kind LdampBlock. "
@@ -150,10 +151,8 @@ class LdampNetwork(keras.Model):
     @classmethod
     def from_config(cls, config):
         load = keras.saving.deserialize_keras_object
-        operator, denoisers = (
-            load(config["operator"]),
-            [*map(load, config["denoisers"])],
-        )
+        operator = load(config["operator"])
+        denoisers = [load(denoiser) for denoiser in config["denoisers"]]
         pairs = zip(config["tied"], config["settings"], strict=True)
         blocks = [
             LdampBlock(operator, denoisers[place], **settings)
@@ -203,7 +202,12 @@ def ldamp(operator, denoisers, depth=10, *, seed=0, **kwargs):
                 f"Received: {len(denoisers)} denoisers"
             )
     else:
-        denoisers = [denoisers] * check_integer("depth", depth, 1)
+        if not isinstance(denoisers, keras.layers.Layer):
+            raise ValueError(
+                "`denoisers` must be a Keras layer or model, or a list of them. "
+                f"Received: denoisers={denoisers!r}"
+            )
+        denoisers = [denoisers] * check_integer("depth", depth, 1, DEEPEST)
     seed, norm = check_integer("seed", seed, 0), None
     blocks = []
     for place, denoiser in enumerate(denoisers):

@@ -1,6 +1,8 @@
 """LDAMP of a denoiser that comes with trained weights."""
 
+from zoo.losses.checks import check_choice
 from zoo.models.denoisers import pretrained as pretrained_denoiser
+from zoo.models.denoisers.pretrained import names
 from zoo.models.ldamp.network import ldamp
 
 # Given its level, from 2 to 500 grey levels.
@@ -38,4 +40,5 @@ def pretrained(operator, depth=10, *, denoiser=DENOISER, **kwargs):
     >>> bool(psnr(network.predict(operator(image), verbose=0), image)[0] > 24)
     True
     """
+    check_choice("denoiser", denoiser, names())
     return ldamp(operator, pretrained_denoiser(denoiser), depth, **kwargs)

@@ -3,10 +3,11 @@
 import numpy as np
 from keras import ops
 
-from zoo.data.natural_images import PatchSampler, check_images, load_natural_images
+from zoo.data.natural_images import PatchSampler
 from zoo.losses.checks import check_choice, check_integer, check_number
 from zoo.models import denoisers
-from zoo.models.ldamp.fitting import Measured, fit, mean_psnr, measure
+from zoo.models.ldamp.fitting import Measured, fit, mean_psnr
+from zoo.models.patch_training import check_parts, check_schedule, measure
 
 METHODS = ("end_to_end", "layerwise", "denoisers")
 # Levels in grey levels of 255 between which denoisers of no level input are trained.
@@ -77,13 +78,16 @@ def train(
         List of dicts, one a stage: `layers`, those of the network whose estimate is
         meant; `before` and `after`, the PSNR of their mean squared error on the
         validation patches in dB; `previous`, that of a layer less, or `None`; `levels`,
-        the grey levels that a denoiser was trained for, or `None`; and `accepted`.
+        the grey levels that a denoiser was trained for, or `None`; and `accepted`,
+        always of a denoiser, and of a stage without `previous` if it found better
+        weights.
 
     Raises:
         ValueError: an argument is not as above.
 
     Example:
 
+    >>> from zoo.data import load_natural_images
     >>> from zoo.layers.operators import GaussianMatrix
     >>> from zoo.models.denoisers import dncnn
     >>> from zoo.models.ldamp import ldamp
@@ -105,16 +109,7 @@ def train(
     check_choice("method", method, METHODS)
     check_choice("loss", loss, ("mse", "sure"))
     noise = check_number("noise", noise, 0)
-    for name, value in (("steps", steps), ("batch_size", batch_size)):
-        check_integer(name, value, 1)
-    evaluate_every = min(check_integer("evaluate_every", evaluate_every, 1), steps)
-    if steps % evaluate_every:
-        raise ValueError(
-            f"`steps` must be a multiple of evaluate_every={evaluate_every}. "
-            f"Received: steps={steps}"
-        )
-    tiny = np.finfo("float32").tiny
-    check_number("learning_rate", learning_rate, tiny, allowed="above 0")
+    schedule = check_schedule(steps, batch_size, learning_rate, evaluate_every)
     check_integer("patches", patches, 1)
     if method == "denoisers":
         for denoiser in network.denoisers:
@@ -129,24 +124,16 @@ def train(
             f"Received: {len(network.denoisers)} denoisers for {network.depth} layers"
         )
     seed = check_integer("seed", seed, 0)
-    images = _check_images("images", images, network.operator)
-    if validation is None:
-        color = network.operator.image_shape[-1] == 3
-        validation = load_natural_images("validation", color=color)
-    validation = _check_images("validation", validation, network.operator)
+    channels = _check_square(network.operator)
+    images, validation = check_parts(images, validation, channels, "operator")
     size = network.operator.image_shape[0]
     held = PatchSampler(validation, size, augment=False, seed=seed).batch(0, patches)
-    known = measure(network.operator, held, noise, seed)
-    settings = {
-        "steps": steps,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "evaluate_every": evaluate_every,
-        "callbacks": callbacks,
-    }
+    rng = np.random.default_rng([seed, 2])
+    known = measure(network.operator, held, noise, rng), held
     if method == "denoisers":
+        settings = {**schedule._asdict(), "callbacks": callbacks, "seed": seed}
         parts = (network, images, validation, known)
-        return _train_denoisers(*parts, {**settings, "seed": seed}, verbose)
+        return _train_denoisers(*parts, settings, verbose)
     sampler = PatchSampler(images, size, seed=seed)
     stages = [network.depth]
     if method == "layerwise":
@@ -161,7 +148,7 @@ def train(
             previous = records[-1]["after"]
             _take_over(part, known)
         before = mean_psnr(part, known)
-        after = fit(model, sampler, known, before, first_step=depth * steps, **settings)
+        after = fit(model, sampler, known, before, schedule, depth * steps, callbacks)
         accepted = after > before if previous is None else after >= previous
         records.append(_record(depth, before, after, previous, None, accepted, verbose))
     return records
@@ -186,8 +173,8 @@ def _train_denoisers(network, images, validation, known, settings, verbose):
             **settings,
         )
         after = mean_psnr(network, known)
-        record = (network.depth, before, after, None, levels, True, verbose)
-        records.append(_record(*record))
+        record = _record(network.depth, before, after, None, levels, True, verbose)
+        records.append(record)
     return records
 
 
@@ -227,18 +214,12 @@ def _record(layers, before, after, previous, levels, accepted, verbose):
     }
 
 
-def _check_images(name, images, operator):
+def _check_square(operator):
+    """Returns the channels of an operator of square images."""
     height, width, channels = operator.image_shape
     if height != width:
         raise ValueError(
             "`network` must be of an operator of square images to be trained. "
             f"Received: image_shape={operator.image_shape}"
         )
-    images = check_images(name, images)
-    found = next(iter(images.values())).shape[-1]
-    if found != channels:
-        raise ValueError(
-            f"`{name}` must have {channels} channels, as the operator. "
-            f"Received: {found}"
-        )
-    return images
+    return channels

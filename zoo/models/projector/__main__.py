@@ -52,7 +52,7 @@ def main():
             verbose=1,
             **{**SETTINGS, **given},
         )
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, FloatingPointError) as error:
         parser.error(str(error))
     for name, network in networks.items():
         save(network, folder / f"{name}.npz")

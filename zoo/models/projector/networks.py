@@ -5,9 +5,10 @@ import math
 import keras
 from keras import ops
 
+from zoo.layers.checks import LARGEST
 from zoo.layers.cosine_dense import at_least_float32
-from zoo.losses.checks import check_integer
-from zoo.models.normalization import check_sizes
+from zoo.losses.checks import check_bool, check_integer
+from zoo.models.normalization import DEEPEST, check_sizes
 
 # Filters of a bottleneck's last convolution, for each of those inside.
 EXPANSION = 4
@@ -21,8 +22,8 @@ def projector(
     An encoder of 4 x 4 convolutions, of which the last halve the image down to
     `latent_size`; a latent, for which a matrix of each channel mixes its pixels, and a
     2 x 2 convolution the channels; and the mirrored transposed convolutions. ELUs stand
-    between, none after the last. Defaults have 621,649 numbers
-    and suit grey images of 32 x 32.
+    between, none after the last. Defaults have 621,649 numbers and suit grey images of
+    32 x 32.
 
     The reference normalises by the statistics of fixed images, virtual batch
     normalisation, which is an affine map of each channel once the network is trained:
@@ -58,7 +59,8 @@ def projector(
     """
     widths = check_sizes("widths", widths)
     (channels,) = check_sizes("channels", [channels])
-    check_integer("latent_size", latent_size, 1)
+    check_integer("latent_size", latent_size, 1, LARGEST)
+    check_bool("residual", residual)
     check_integer("image_size", image_size, latent_size)
     halvings = round(math.log2(image_size / latent_size))
     if image_size != latent_size << halvings or halvings > len(widths):
@@ -102,8 +104,8 @@ def image_discriminator(image_size=32, channels=1, width=16, blocks=(1, 1, 1)):
 
     A 4 x 4 convolution that halves, stacks of bottlenecks, of which all but the first
     halve again and have twice the filters, the means over pixels, and a dense layer. A
-    bottleneck adds to its input a 1 x 1, a 3 x 3 and a 1 x 1 convolution; it begins as
-    the identity, or as a projection where sizes change. ELUs make it differentiable,
+    bottleneck adds to its input, or to a projection of it where sizes change, a 1 x 1,
+    a 3 x 3 and a 1 x 1 convolution, which is 0 at first. ELUs make it differentiable,
     with bounded gradients where weights are bounded.
 
     Args:
@@ -130,12 +132,10 @@ def image_discriminator(image_size=32, channels=1, width=16, blocks=(1, 1, 1)):
 
     - Chang et al., 2017, "One Network to Solve Them All", arXiv:1703.09912
     """
-    check_integer("image_size", image_size, 1)
-    channels, width = (
-        *check_sizes("channels", [channels]),
-        *check_sizes("width", [width]),
-    )
-    blocks = check_sizes("blocks", blocks)
+    check_integer("image_size", image_size, 1, LARGEST)
+    (channels,) = check_sizes("channels", [channels])
+    (width,) = check_sizes("width", [width])
+    blocks = check_sizes("blocks", blocks, high=DEEPEST)
     image = keras.Input((image_size, image_size, channels), name="image")
     x = _convolution(width, 4, "head", 2)(image)
     x = keras.layers.ELU(name="head_elu")(x)
@@ -174,7 +174,7 @@ def latent_discriminator(latent_shape=(8, 8, 96), blocks=2):
     - Chang et al., 2017, "One Network to Solve Them All", arXiv:1703.09912
     """
     latent_shape = check_sizes("latent_shape", latent_shape, 3)
-    check_integer("blocks", blocks, 1)
+    check_integer("blocks", blocks, 1, DEEPEST)
     latent = keras.Input(tuple(latent_shape), name="latent")
     x = latent
     width = -(-latent_shape[-1] // EXPANSION)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from zoo.losses.checks import check_number
+from zoo.losses.checks import check_integer, check_number
 
 
 def perturb(
@@ -42,7 +42,17 @@ def perturb(
 
     - Chang et al., 2017, "One Network to Solve Them All", arXiv:1703.09912
     """
+    if not isinstance(images, np.ndarray) or images.ndim != 4:
+        raise ValueError(
+            "`images` must be an array [batch, height, width, channels]. "
+            f"Received: images={images!r}"
+        )
+    if not isinstance(rng, np.random.Generator):
+        raise ValueError(f"`rng` must be a numpy.random.Generator. Received: rng={rng}")
+    _check_range("sigma", sigma)
     check_number("resized", resized, 0, 1)
+    _check_range("scales", scales, 1)
+    check_integer("map_size", map_size, 1, 1024)
     batch, height, width, channels = images.shape
     chosen = np.flatnonzero(rng.random(batch) < resized)
     base = images.copy()
@@ -57,6 +67,15 @@ def perturb(
     levels = rng.uniform(*sigma, (batch, 1, 1, 1))
     noise = levels * maps * rng.standard_normal(images.shape)
     return base + noise.astype(images.dtype)
+
+
+def _check_range(name, ends, high=math.inf):
+    if not isinstance(ends, (list, tuple)) or len(ends) != 2:
+        raise ValueError(
+            f"`{name}` must be a pair of numbers. Received: {name}={ends!r}"
+        )
+    low = check_number(name, ends[0], 0, high)
+    check_number(name, ends[1], low, high)
 
 
 def nearest(size, scale):

@@ -1,23 +1,17 @@
 """Training of a projector, against discriminators or without."""
 
-import hashlib
-import io
-import json
-import pathlib
-
 import keras
 import numpy as np
 from keras import ops
 
-from zoo._files import write_atomically
-from zoo.data.natural_images import PatchSampler, check_images, load_natural_images
+from zoo.data.natural_images import PatchSampler
 from zoo.games.trainer import GameTrainer
-from zoo.losses.checks import check_integer, check_number
 from zoo.metrics.image_quality import psnr
+from zoo.models.patch_training import check_parts, check_positive, check_schedule
+from zoo.models.progress import Progress, digest, fit
 from zoo.models.projector.losses import ProjectorLoss
 from zoo.models.projector.perturbation import perturb
 
-STATE = "state.npz"
 # Patches of a validation.
 COUNT = 128
 
@@ -64,7 +58,8 @@ def train(
             multiple. Defaults to 500.
         folder: where the state is kept at each validation, to go on from when the same
             training is begun again, or `None`. Defaults to `None`.
-        callbacks: list of Keras callbacks. An epoch is `evaluate_every` updates.
+        callbacks: list of Keras callbacks. An epoch is `evaluate_every` updates, and
+            ends with `val_psnr` in its logs.
         seed: int >= 0, of patches and perturbations. Defaults to 0.
         verbose: 0 for silence, 1 for a line a validation. Defaults to 0.
 
@@ -79,6 +74,7 @@ def train(
 
     Example:
 
+    >>> from zoo.data import load_natural_images
     >>> from zoo.models.projector import image_discriminator, projector
     >>> images = load_natural_images("validation")
     >>> records = train(
@@ -96,53 +92,43 @@ def train(
 
     - Chang et al., 2017, "One Network to Solve Them All", arXiv:1703.09912
     """
-    for name, value in (("steps", steps), ("batch_size", batch_size)):
-        check_integer(name, value, 1)
-    evaluate_every = min(check_integer("evaluate_every", evaluate_every, 1), steps)
-    if steps % evaluate_every:
-        raise ValueError(
-            f"`steps` must be a multiple of evaluate_every={evaluate_every}. "
-            f"Received: steps={steps}"
-        )
-    tiny = np.finfo("float32").tiny
-    rates = {
-        "learning_rate": learning_rate,
-        "discriminator_rate": discriminator_rate,
-        "clip": clip,
-    }
-    for name, value in rates.items():
-        check_number(name, value, tiny, allowed="above 0")
+    schedule = check_schedule(steps, batch_size, learning_rate, evaluate_every)
+    discriminator_rate = check_positive("discriminator_rate", discriminator_rate)
+    clip = check_positive("clip", clip)
     channels = projector.inputs[0].shape[-1]
-    images = _check_channels("images", images, channels)
-    if validation is None:
-        validation = load_natural_images("validation", color=channels == 3)
-    validation = _check_channels("validation", validation, channels)
+    images, validation = check_parts(images, validation, channels, "projector")
     loss = ProjectorLoss() if loss is None else loss
     trainer = _make_trainer(
-        projector, image_discriminator, latent_discriminator, loss, steps, **rates
+        projector,
+        image_discriminator,
+        latent_discriminator,
+        loss,
+        keras.optimizers.schedules.CosineDecay(schedule.learning_rate, steps),
+        discriminator_rate,
+        clip,
     )
     size = projector.inputs[0].shape[1]
     sampler = PatchSampler(images, size, seed=seed)
-    settings = [steps, batch_size, *rates.values(), evaluate_every, loss.get_config()]
-    progress = _Progress(
-        folder,
-        _digest(trainer, [images, validation], [*settings, seed]),
-        PatchSampler(validation, size, seed=seed),
-        (evaluate_every, steps, verbose),
+    name = digest(
+        [*schedule, discriminator_rate, clip, loss.get_config(), sampler.seed],
+        trainer.variables,
+        [*images.values(), *validation.values()],
     )
-    progress.set_model(trainer)
-    first = progress.restore()
-    if first < steps:
-        trainer.fit(
-            _Batches(sampler, batch_size, first),
-            steps_per_epoch=evaluate_every,
-            initial_epoch=first // evaluate_every,
-            epochs=steps // evaluate_every,
-            callbacks=[progress, *callbacks],
-            shuffle=False,
-            verbose=0,
-        )
-    return progress.records
+    clean = PatchSampler(validation, size, seed=seed).batch(0, COUNT)
+    perturbed = perturb(clean, np.random.default_rng([sampler.seed, 2]))
+
+    def score():
+        estimates = ops.convert_to_numpy(projector(perturbed, training=False))
+        return float(psnr(estimates, clean).mean())
+
+    def draw(step):
+        patches = sampler.batch(step, batch_size)
+        # Another sequence than that of the patches.
+        rng = np.random.default_rng([sampler.seed, step, 1])
+        return ((patches, perturb(patches, rng)),)
+
+    progress = Progress("psnr", score, schedule, name, folder, verbose)
+    return fit(trainer, draw, progress, callbacks)
 
 
 def _make_trainer(
@@ -150,8 +136,7 @@ def _make_trainer(
     image_discriminator,
     latent_discriminator,
     loss,
-    steps,
-    learning_rate,
+    projector_rate,
     discriminator_rate,
     clip,
 ):
@@ -163,7 +148,6 @@ def _make_trainer(
         "latent_discriminator": latent_discriminator,
     }
     players = {name: one for name, one in players.items() if one is not None}
-    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
     optimizers = {
         name: keras.optimizers.Adam(
             discriminator_rate, beta_1=0.5, clipvalue=clip, name=name
@@ -171,108 +155,8 @@ def _make_trainer(
         for name in players
     }
     optimizers["projector"] = keras.optimizers.Adam(
-        schedule, epsilon=1e-6, clipvalue=clip, name="projector"
+        projector_rate, epsilon=1e-6, clipvalue=clip, name="projector"
     )
     trainer = GameTrainer(players, loss)
     trainer.compile(optimizers, clip=dict.fromkeys(players, clip))
     return trainer
-
-
-class _Progress(keras.callbacks.Callback):
-    """Validates, and keeps the state of the training on disk."""
-
-    def __init__(self, folder, name, sampler, plan):
-        super().__init__()
-        self.path = None if folder is None else pathlib.Path(folder) / STATE
-        self.name = name
-        self.every, self.steps, self.verbose = plan
-        self.clean = sampler.batch(0, COUNT)
-        self.perturbed = perturb(self.clean, np.random.default_rng([sampler.seed, 2]))
-        self.records = []
-
-    def restore(self):
-        """Takes the state on disk, if there is one, and returns the updates made."""
-        if self.path is None or not self.path.exists():
-            return 0
-        with np.load(self.path) as file:
-            arrays = dict(file)
-        if str(arrays.pop("training")) != self.name:
-            raise ValueError(
-                "`folder` must be new, or hold this very training. "
-                f"Received: folder={str(self.path.parent)!r}, which holds another"
-            )
-        self.records = json.loads(str(arrays.pop("records")))
-        for index, variable in enumerate(self._variables()):
-            variable.assign(arrays[f"now_{index}"])
-        return self.records[-1]["step"]
-
-    def on_epoch_end(self, epoch, logs=None):
-        losses = {key: float(value) for key, value in logs.items() if "_loss" in key}
-        estimates, _ = self.model.players["projector"](self.perturbed, training=False)
-        scores = psnr(ops.convert_to_numpy(estimates), self.clean)
-        record = {
-            "step": (epoch + 1) * self.every,
-            **losses,
-            "psnr": float(scores.mean()),
-        }
-        self.records.append(record)
-        if self.verbose:
-            words = ", ".join(f"{key} {value:.4g}" for key, value in record.items())
-            print(f"{words}, of {self.steps}", flush=True)
-        if self.path is not None:
-            self._save()
-
-    def _save(self):
-        arrays = {
-            f"now_{index}": ops.convert_to_numpy(variable)
-            for index, variable in enumerate(self._variables())
-        }
-        buffer = io.BytesIO()
-        np.savez(buffer, training=self.name, records=json.dumps(self.records), **arrays)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.path, buffer.getvalue())
-
-    def _variables(self):
-        """All that an update reads: weights and the state of all optimizers."""
-        return [*self.model.variables, *self.model.optimizer.variables]
-
-
-class _Batches(keras.utils.PyDataset):
-    """Endless patches and what is left of them; those of a step know its number."""
-
-    def __init__(self, sampler, count, first):
-        super().__init__()
-        self.sampler, self.count, self.first = sampler, count, first
-
-    @property
-    def num_batches(self):
-        """`None`: there is no last one."""
-        return None
-
-    def __getitem__(self, index):
-        step = self.first + index
-        clean = self.sampler.batch(step, self.count)
-        # Another sequence than that of the patches.
-        rng = np.random.default_rng([self.sampler.seed, step, 1])
-        return ((clean, perturb(clean, rng)),)
-
-
-def _check_channels(name, images, channels):
-    images = check_images(name, images)
-    found = next(iter(images.values())).shape[-1]
-    if found != channels:
-        raise ValueError(
-            f"`{name}` must have {channels} channels, as the projector. "
-            f"Received: {found}"
-        )
-    return images
-
-
-def _digest(trainer, parts, settings):
-    """Returns the name of a training: its settings, its images and its networks."""
-    shapes = [tuple(one.shape) for one in trainer.variables]
-    digest = hashlib.sha256(json.dumps([settings, shapes]).encode())
-    for images in parts:
-        for image in images.values():
-            digest.update(image.tobytes())
-    return digest.hexdigest()[:12]

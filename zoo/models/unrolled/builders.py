@@ -4,7 +4,8 @@ import keras
 
 from zoo.layers import LampBlock, ListaBlock, LvampBlock, SoftShrinkage
 from zoo.layers.shrinkage import Shrinkage
-from zoo.losses.checks import check_integer, check_number
+from zoo.losses.checks import check_bool, check_integer, check_number
+from zoo.models.normalization import DEEPEST
 from zoo.models.unrolled.network import UnrolledNetwork
 
 # Of ALISTA's support selection: the share of coordinates a layer, and the most.
@@ -65,6 +66,9 @@ def lista(
     - Liu, Chen, Wang and Yin, 2019, "ALISTA: Analytic Weights Are As Good As Learned
       Weights in LISTA", ICLR
     """
+
+    check_bool("momentum", momentum)
+    check_bool("select_support", select_support)
 
     def build(index, tied_to):
         t = index + 1
@@ -181,8 +185,9 @@ def lvamp(matrix, depth=8, shrinkage=None, noise_variance=1e-3, *, tied=True, **
 
 
 def _stack(build, depth, tied):
+    check_bool("tied", tied)
     blocks = []
-    for index in range(check_integer("depth", depth, 1)):
+    for index in range(check_integer("depth", depth, 1, DEEPEST)):
         # The first knows the matrix; the others its decomposition, if tied.
         blocks.append(build(index, blocks[0] if blocks and tied else None))
     return UnrolledNetwork(blocks)

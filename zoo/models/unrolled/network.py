@@ -50,7 +50,7 @@ class UnrolledNetwork(keras.Model):
     """
 
     def __init__(self, blocks, **kwargs):
-        blocks = list(blocks)
+        blocks = list(blocks) if isinstance(blocks, (list, tuple)) else [blocks]
         kinds = {type(block) for block in blocks}
         if len(kinds) != 1 or not kinds <= set(BLOCKS):
             names = ", ".join(kind.__name__ for kind in BLOCKS)

@@ -14,6 +14,7 @@ from zoo._files import write_atomically
 from zoo.layers.cosine_dense import at_least_float32
 from zoo.losses.checks import check_choice, check_integer, check_number
 from zoo.metrics.recovery import nmse
+from zoo.models.normalization import DEEPEST
 
 LOG = "stages.jsonl"
 # Matrices have many entries, each of which may move less.
@@ -76,9 +77,11 @@ def layerwise(depth, extend=20, refine=100, **settings):
     >>> [(stage.depth, stage.part, stage.steps) for stage in layerwise(2)]
     [(1, 'new', 20), (1, 'all', 100), (2, 'new', 20), (2, 'all', 100)]
     """
+    check_integer("extend", extend, 1)
+    check_integer("refine", refine, 1)
     return [
         Stage(steps, place, part, "last", **settings)
-        for place in range(1, check_integer("depth", depth, 1) + 1)
+        for place in range(1, check_integer("depth", depth, 1, DEEPEST) + 1)
         for steps, part in ((extend, "new"), (refine, "all"))
     ]
 
