@@ -12,7 +12,7 @@ LONG := tests/test_readme.py tests/test_examples.py $(STUDIES:%=tests/apps/test_
 	large_margin.py projector.py tunable.py unrolled.py) tests/zoo/study/test_browser.py \
 	$(addprefix tests/zoo/solvers/,matrix_sensing/test_solve.py test_damp.py test_sparse.py)
 
-.PHONY: demo test studies lint format docs oldest benchmark
+.PHONY: demo test studies test-jax lint format docs oldest benchmark
 
 demo: $(INSTALLED)
 	$(VENV)/bin/python -m zoo.apps.large_batch
@@ -22,6 +22,13 @@ test: lint
 
 studies: $(INSTALLED)
 	$(VENV)/bin/python -m pytest --numprocesses=auto --dist=loadfile $(LONG)
+
+# The tables of parts on JAX; what TensorFlow alone knows is skipped, and says why.
+test-jax: $(INSTALLED)
+	KERAS_BACKEND=jax JAX_PLATFORMS=cpu JAX_ENABLE_X64=1 JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
+		$(VENV)/bin/python -m pytest --numprocesses=auto --dist=loadfile \
+		$(wildcard tests/layers/test_all_*.py tests/layers/*/test_all_*.py \
+		tests/losses/test_all_*.py tests/optimizers/test_all_*.py)
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .

@@ -32,7 +32,12 @@ setup(
     name="keras-study-zoo",
     version=version(),
     description="Keras parts and reproducible studies: the import name is `zoo`.",
-    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    # Links within the repository lead nowhere on PyPI: their text alone is kept.
+    long_description=re.sub(
+        r"!?\[([^\]]*)\]\((?!https?:)[^)]*\)",
+        r"\1",
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+    ),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",

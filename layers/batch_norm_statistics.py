@@ -43,6 +43,10 @@ def reestimate_batch_norm(model, data):
     - Izmailov et al., 2018, "Averaging Weights Leads to Wider Optima and Better
       Generalization", section 3.2, [arXiv:1803.05407](https://arxiv.org/abs/1803.05407)
     """
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"`model` must be a keras.Model. Received: model={model!r}")
+    if not hasattr(data, "__iter__") or isinstance(data, (str, dict)):
+        raise ValueError(f"`data` must be batches. Received: data={data!r}")
     layers = [
         layer
         for layer in model._flatten_layers()
@@ -83,7 +87,7 @@ def reestimate_batch_norm(model, data):
         for variable, value in state:
             variable.assign(value)
     if not rows:
-        raise ValueError("data must hold at least one batch. Received: none")
+        raise ValueError("`data` must hold at least one batch. Received: none")
     for layer, total in zip(layers, sums, strict=True):
         _assign(layer, *(total / rows))
 

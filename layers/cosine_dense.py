@@ -3,6 +3,9 @@
 import keras
 from keras import ops
 
+from zoo._backend.compiling import widest_float
+from zoo.layers.checks import check_bool, check_count
+
 # Vectors below this norm have no direction.
 SMALLEST_NORM = 1e-6
 
@@ -78,12 +81,12 @@ class CosineDense(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.units = check_count("units", units)
         self.sub_centers = check_count("sub_centers", sub_centers)
+        self.polar = check_bool("polar", polar)
         if polar and sub_centers > 1:
             raise ValueError(
                 "`polar=True` needs `sub_centers=1`. "
                 f"Received: sub_centers={sub_centers}"
             )
-        self.polar = polar
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.kernel_constraint = keras.constraints.get(kernel_constraint)
@@ -138,13 +141,6 @@ class CosineDense(keras.layers.Layer):
         }
 
 
-def check_count(name, value):
-    """Returns `value`, an int from 1 up."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-        return value
-    raise ValueError(f"`{name}` must be an int from 1 up. Received: {name}={value!r}")
-
-
 def serialized_kernel_settings(layer):
     """Returns the config of a kernel's initializer, regularizer and constraint."""
     return {
@@ -156,6 +152,9 @@ def serialized_kernel_settings(layer):
 
 def at_least_float32(dtype):
     """Returns the dtype that cosines are computed in."""
+    # Keras's rules for dtypes know no float64 on JAX.
+    if dtype == "float64":
+        return widest_float()
     return keras.backend.result_type(dtype, "float32")
 
 

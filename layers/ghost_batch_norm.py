@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from zoo import _backend
+from zoo.layers.checks import check_choice, is_integer
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -85,17 +86,10 @@ class GhostBatchNorm(keras.layers.BatchNormalization):
     def __init__(
         self, virtual_batch_size=64, axis=-1, *, update="sequential", **kwargs
     ):
-        if virtual_batch_size is not None and not (
-            isinstance(virtual_batch_size, int) and virtual_batch_size >= 2
-        ):
-            raise ValueError(
-                "virtual_batch_size must be an int >= 2 or None. "
-                f"Received: virtual_batch_size={virtual_batch_size!r}"
-            )
-        if update not in ("sequential", "mean"):
-            raise ValueError(
-                f'update must be "sequential" or "mean". Received: update={update!r}'
-            )
+        check_virtual_batch_size(virtual_batch_size)
+        check_choice("update", update, ("sequential", "mean"))
+        if not is_integer(axis):
+            raise ValueError(f"`axis` must be an int. Received: axis={axis!r}")
         if virtual_batch_size is not None and kwargs.get("synchronized"):
             raise ValueError(
                 "synchronized=True needs virtual_batch_size=None. "
@@ -301,3 +295,12 @@ def to_ghost_batch_norm(model, virtual_batch_size=64, update="sequential"):
             )
     copy.set_weights(model.get_weights())
     return copy
+
+
+def check_virtual_batch_size(value):
+    """Raises ValueError unless `value` is an int from 2 up, or `None`."""
+    if value is not None and not (is_integer(value) and value >= 2):
+        raise ValueError(
+            "`virtual_batch_size` must be an int >= 2 or None. "
+            f"Received: virtual_batch_size={value!r}"
+        )

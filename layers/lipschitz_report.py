@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo.layers.checks import check_count
 from zoo.layers.convolution_norm import convolution_bound, convolution_norm
-from zoo.layers.cosine_dense import check_count
 from zoo.layers.real_spectral_norm import RealSpectralNormConv2D, check_size
 
 CONTRACTIONS = ("linear", "relu", "relu6", "sigmoid", "softplus", "softsign", "tanh")

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from zoo.layers.cosine_dense import check_count
+from zoo.layers.checks import check_bool, check_choice, check_count
 from zoo.layers.linear_step import Factored, GradientStep, LinearStep, start
 from zoo.layers.shrinkage import soft_threshold
-from zoo.layers.shrinkage.base import FREE, POSITIVE, check_bool, root
+from zoo.layers.shrinkage.base import FREE, POSITIVE, root
 from zoo.layers.unrolled_block import UnrolledBlock, times
 
 COUPLINGS = ("free", "coupled", "analytic")
@@ -156,11 +156,7 @@ class ListaBlock(UnrolledBlock):
         tied_to=None,
         **kwargs,
     ):
-        if coupling not in COUPLINGS:
-            raise ValueError(
-                f"`coupling` must be one of {COUPLINGS}. "
-                f"Received: coupling={coupling!r}"
-            )
+        check_choice("coupling", coupling, COUPLINGS)
         if rank is not None and coupling != "free":
             raise ValueError(
                 "`rank` must be None unless coupling='free'. "

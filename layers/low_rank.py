@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from zoo.layers.cosine_dense import check_count
+from zoo.layers.checks import check_choice, check_count
 from zoo.layers.sensing.base import check_shape
 
 KINDS = ("psd", "hermitian", "general", "indefinite")
@@ -81,8 +81,7 @@ class LowRankMatrix(keras.layers.Layer):
         self.shape = check_shape(shape)
         self.rank = check_count("rank", rank)
         n1, n2 = self.shape
-        if kind not in KINDS:
-            raise ValueError(f"`kind` must be one of {KINDS}. Received: kind={kind!r}")
+        check_choice("kind", kind, KINDS)
         if kind != "general" and n1 != n2:
             raise ValueError(
                 f"`shape` must be square for kind={kind!r}. Received: shape={shape}"

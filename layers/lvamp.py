@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo.layers.checks import check_choice
 from zoo.layers.linear_step import Factored, LinearStep
 from zoo.layers.shrinkage.base import POSITIVE
 from zoo.layers.unrolled_block import (
@@ -209,14 +210,12 @@ class LvampBlock(UnrolledBlock):
         tied_to=None,
         **kwargs,
     ):
-        if form not in ("svd", "dense"):
-            raise ValueError(
-                f"`form` must be 'svd' or 'dense'. Received: form={form!r}"
-            )
+        check_choice("form", form, ("svd", "dense"))
         if not isinstance(learn, (list, tuple)) or not set(learn) <= set(PARTS):
             raise ValueError(
                 f"`learn` must be a tuple of some of {PARTS}. Received: learn={learn!r}"
             )
+        POSITIVE.check("prior_variance", prior_variance)
         settings = {"noise_variance": noise_variance}
         if form == "svd":
             kind, settings["learn"] = SvdStep, learn

@@ -3,9 +3,9 @@
 import keras
 from keras import ops
 
+from zoo.layers.checks import check_count, check_seed
 from zoo.layers.cosine_dense import (
     at_least_float32,
-    check_count,
     inverse_norm,
     serialized_kernel_settings,
     squared_norms,
@@ -108,7 +108,7 @@ class PartialCosineDense(keras.layers.Layer):
         self.loss = _check_loss(loss, units)
         self.sample_rate = _check_rate(sample_rate)
         self.sample = max(round(self.sample_rate * self.units), 1)
-        self.seed = seed
+        self.seed = None if seed is None else check_seed(seed)
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)

@@ -7,8 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo.layers.checks import check_choice, check_count
 from zoo.layers.convolution_norm import convolution_norm, singular_vector
-from zoo.layers.cosine_dense import at_least_float32, check_count
+from zoo.layers.cosine_dense import at_least_float32
 
 WARM_STEPS = 50
 TINY = float(np.finfo("float32").tiny)
@@ -94,8 +95,13 @@ class RealSpectralNormConv2D(keras.layers.Conv2D):
         padding="same",
         **kwargs,
     ):
+        check_count("filters", filters)
+        pair = isinstance(kernel_size, (list, tuple)) and len(kernel_size) == 2
+        for size in kernel_size if pair else [kernel_size]:
+            check_count("kernel_size", size)
+        check_choice("padding", padding, ("same",))
         super().__init__(filters, kernel_size, padding=padding, **kwargs)
-        allowed = {"strides": (1, 1), "padding": "same", "groups": 1}
+        allowed = {"strides": (1, 1), "groups": 1}
         for name, value in allowed.items():
             given = getattr(self, name)
             if given != value:
@@ -104,11 +110,7 @@ class RealSpectralNormConv2D(keras.layers.Conv2D):
                 )
         self.norm = check_norm(norm)
         self.image_size = check_size(image_size)
-        if mode not in ("clip", "equal"):
-            raise ValueError(
-                f"`mode` must be 'clip' or 'equal'. Received: mode={mode!r}"
-            )
-        self.mode = mode
+        self.mode = check_choice("mode", mode, ("clip", "equal"))
 
     def build(self, input_shape):
         super().build(input_shape)

@@ -3,6 +3,7 @@
 import math
 
 import keras
+import numpy as np
 from keras import ops
 
 from zoo.losses.base import ClassificationLoss
@@ -84,19 +85,17 @@ class AngularMargin(ClassificationLoss):
         dtype=None,
     ):
         super().__init__(ignore_class, reduction, name, dtype)
-        self.m1 = _check_positive("m1", m1, "a number above 0")
+        self.m1 = check_positive("m1", m1, "a number above 0")
         self.m2 = check_number("m2", m2, low=0)
         self.m3 = check_number("m3", m3, low=0)
         self.scale = (
             scale
             if isinstance(scale, str) and scale == "auto"
-            else _check_positive("scale", scale, "'auto' or a number above 0")
+            else check_positive("scale", scale, "'auto' or a number above 0")
         )
         self.gradient = check_choice("gradient", gradient, GRADIENTS)
         self.class_margin = (
-            None
-            if class_margin is None
-            else [check_number("class_margin", m, low=0) for m in class_margin]
+            None if class_margin is None else _check_margins(class_margin)
         )
         # Part of the margins that is in force, 0 to 1; a variable of `MarginWarmup`'s.
         self.strength = 1.0
@@ -142,7 +141,7 @@ class AngularMargin(ClassificationLoss):
         }
 
 
-def _check_positive(name, value, allowed):
+def check_positive(name, value, allowed):
     return check_number(name, value, low=math.ulp(0.0), allowed=allowed)
 
 
@@ -210,3 +209,12 @@ def cross_entropy(logits, labels, target):
     rows = ops.scatter_update(rows, ops.stack([numbers, columns], axis=-1), hidden)
     others = ops.reshape(ops.logsumexp(rows, axis=-1), ops.shape(target))
     return ops.softplus(others - target)
+
+
+def _check_margins(margins):
+    if not isinstance(margins, (list, tuple, np.ndarray)) or np.ndim(margins) != 1:
+        raise ValueError(
+            "`class_margin` must be None or a list of numbers, one a class. "
+            f"Received: class_margin={margins!r}"
+        )
+    return [check_number("class_margin", margin, low=0) for margin in margins]

@@ -2,7 +2,13 @@
 
 import keras
 
-from zoo.losses.angular import AngularMargin, cross_entropy, of_label
+from zoo.losses.angular import (
+    AngularMargin,
+    check_positive,
+    cross_entropy,
+    of_label,
+)
+from zoo.losses.checks import check_number
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -61,7 +67,7 @@ class ArcFace(AngularMargin):
         dtype=None,
     ):
         super().__init__(
-            m2=margin,
+            m2=check_number("margin", margin, low=0),
             scale=scale,
             gradient=gradient,
             class_margin=class_margin,
@@ -125,7 +131,7 @@ class CosFace(AngularMargin):
     ):
         super().__init__(
             m2=0.0,
-            m3=margin,
+            m3=check_number("margin", margin, low=0),
             scale=scale,
             ignore_class=ignore_class,
             reduction=reduction,
@@ -196,7 +202,7 @@ class SphereFace(AngularMargin):
         dtype=None,
     ):
         super().__init__(
-            m1=margin,
+            m1=check_positive("margin", margin, "a number above 0"),
             m2=0.0,
             scale=scale,
             gradient=gradient,
@@ -266,7 +272,7 @@ class LSoftmax(AngularMargin):
         dtype=None,
     ):
         super().__init__(
-            m1=margin,
+            m1=check_positive("margin", margin, "a number above 0"),
             m2=0.0,
             ignore_class=ignore_class,
             reduction=reduction,

@@ -30,16 +30,18 @@ def check_number(name, value, low=-math.inf, high=math.inf, allowed=None):
     raise ValueError(f"`{name}` must be {allowed}. Received: {name}={value!r}")
 
 
-def check_integer(name, value, low=None):
+def check_integer(name, value, low=None, high=math.inf):
     """Returns `value` as an int.
 
     Raises:
-        ValueError: `value` is no integer, or lies below `low`.
+        ValueError: `value` is no integer, or lies below `low` or above `high`.
     """
     integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if integer and (low is None or value >= low):
+    if integer and (low is None or low <= value <= high):
         return int(value)
     allowed = "an integer" if low is None else f"an integer from {low} up"
+    if high < math.inf:
+        allowed = f"an integer from {low} to {high}"
     raise ValueError(f"`{name}` must be {allowed}. Received: {name}={value!r}")
 
 
@@ -49,9 +51,23 @@ def check_choice(name, value, choices):
     Raises:
         ValueError: it is none of `choices`.
     """
-    if value in choices:
+    # Arrays have no hash, and no one answer to whether they are equal.
+    known = type(value).__hash__ is not None and value in choices
+    # True is equal to 1.
+    if known and (not isinstance(value, bool) or any(one is value for one in choices)):
         return value
     raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}")
+
+
+def check_bool(name, value):
+    """Returns `value`.
+
+    Raises:
+        ValueError: it is no bool.
+    """
+    if isinstance(value, bool):
+        return value
+    raise ValueError(f"`{name}` must be a bool. Received: {name}={value!r}")
 
 
 def check_dtype(dtype):

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from zoo.losses.base import ClassificationLoss
-from zoo.losses.checks import check_choice, check_integer, check_number
+from zoo.losses.checks import check_bool, check_choice, check_integer, check_number
 
 NORMS = ("l2", "l1", "linf")
 AGGREGATIONS = ("max", "sum", "nearest")
@@ -103,7 +103,7 @@ class LargeMargin(ClassificationLoss):
         self.aggregation = check_choice("aggregation", aggregation, AGGREGATIONS)
         self.alpha = None if alpha is None else _positive("alpha", alpha)
         self.on = check_choice("on", on, ("logits", "probs"))
-        self.second_order = bool(second_order)
+        self.second_order = check_bool("second_order", second_order)
         self.epsilon = _positive("epsilon", epsilon)
         self._pullback = None
 

@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from zoo._backend.gradients import replica_share, vjp
-from zoo.optimizers.checks import check_choice, check_not_negative
+from zoo.optimizers.checks import check_bool, check_choice, check_not_negative
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -115,7 +115,7 @@ class SymplecticGradientAdjustment(SimultaneousGradient):
         self.strength = check_not_negative("strength", strength)
         self.epsilon = check_not_negative("epsilon", epsilon)
         check_choice("per", per, ("parameter", "variable"))
-        self.align, self.per = bool(align), per
+        self.align, self.per = check_bool("align", align), per
 
     def adjust(self, losses, variables, penalties, wanted):
         players = range(len(variables))

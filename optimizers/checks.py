@@ -26,12 +26,38 @@ def check_not_negative(name, value):
     return float(value)
 
 
+def check_bool(name, value):
+    """Returns `value`; raises ValueError unless it is a bool."""
+    if not isinstance(value, bool):
+        raise ValueError(f"`{name}` must be a bool. Received: {name}={value!r}")
+    return value
+
+
 def check_choice(name, value, choices):
     """Raises ValueError unless `value` is one of `choices`."""
-    if value not in choices:
+    # Arrays have no hash, and no one answer to whether they are equal.
+    if type(value).__hash__ is None or value not in choices:
         raise ValueError(
             f"`{name}` must be one of {choices}. Received: {name}={value!r}"
         )
+
+
+def check_decay(name, value):
+    """Returns `value` as a float; raises ValueError unless it is in [0, 1)."""
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (number and 0 <= value < 1):
+        raise ValueError(
+            f"`{name}` must be a number from 0 up, below 1. Received: {name}={value!r}"
+        )
+    return float(value)
+
+
+def check_momentum(value):
+    """Returns `value` as a float; raises ValueError unless it is in [0, 1]."""
+    momentum = check_not_negative("momentum", value)
+    if momentum > 1:
+        raise ValueError(f"`momentum` must be from 0 to 1. Received: momentum={value}")
+    return momentum
 
 
 def check_positive(name, value):

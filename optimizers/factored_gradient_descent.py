@@ -5,8 +5,11 @@ import math
 import keras
 from keras import ops
 
+from zoo._backend.compiling import widest_float
 from zoo.optimizers.checks import (
+    check_bool,
     check_choice,
+    check_momentum,
     check_not_negative,
     check_positive,
     check_rate,
@@ -142,18 +145,14 @@ class FactoredGradientDescent(keras.optimizers.Optimizer):
         step_constant=0.25,
         **kwargs,
     ):
-        auto = learning_rate == "auto"
+        auto = isinstance(learning_rate, str) and learning_rate == "auto"
         if auto and kwargs.get("weight_decay"):
             raise ValueError(
                 "`weight_decay` needs a `learning_rate` other than 'auto'. "
                 f"Received: weight_decay={kwargs['weight_decay']}"
             )
         check_rate(learning_rate)
-        momentum = check_not_negative("momentum", momentum)
-        if momentum > 1:
-            raise ValueError(
-                f"`momentum` must be from 0 to 1. Received: momentum={momentum}"
-            )
+        momentum = check_momentum(momentum)
         check_choice("preconditioner", preconditioner, (None, "scaled", "damped"))
         check_choice("projection", projection, (None, "trace_ball"))
         balance = check_not_negative("balance", balance)
@@ -169,7 +168,7 @@ class FactoredGradientDescent(keras.optimizers.Optimizer):
         super().__init__(1.0 if auto else learning_rate, **kwargs)
         self.auto = auto
         self.momentum = momentum
-        self.restart = restart
+        self.restart = check_bool("restart", restart)
         self.left_rows = left_rows
         self.preconditioner = preconditioner
         self.damping = check_not_negative("damping", damping)
@@ -299,6 +298,9 @@ class FactoredGradientDescent(keras.optimizers.Optimizer):
 
 def at_least_float32(dtype):
     """Returns the dtype that steps are computed in."""
+    # Keras's rules for dtypes know no float64 on JAX.
+    if dtype == "float64":
+        return widest_float()
     return keras.backend.result_type(dtype, "float32")
 
 

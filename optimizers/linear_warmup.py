@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from zoo.optimizers.checks import check_not_negative
+
 
 @keras.saving.register_keras_serializable(package="zoo")
 class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
@@ -15,7 +17,7 @@ class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
         warmup_steps: int >= 0, updates until the schedule is followed in full.
 
     Raises:
-        ValueError: `warmup_steps` is negative.
+        ValueError: an argument is not as above.
 
     Example:
 
@@ -30,10 +32,10 @@ class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(self, learning_rate, warmup_steps):
-        if warmup_steps < 0:
-            raise ValueError(
-                f"warmup_steps must be >= 0. Received: warmup_steps={warmup_steps}"
-            )
+        schedule = keras.optimizers.schedules.LearningRateSchedule
+        if not isinstance(learning_rate, schedule):
+            check_not_negative("learning_rate", learning_rate)
+        check_not_negative("warmup_steps", warmup_steps)
         self.learning_rate = learning_rate
         self.warmup_steps = warmup_steps
 

@@ -4,7 +4,14 @@ import keras
 from keras import ops
 
 from zoo import _backend
-from zoo.optimizers.checks import check_choice, check_not_negative, check_rate
+from zoo.optimizers.checks import (
+    check_bool,
+    check_choice,
+    check_decay,
+    check_momentum,
+    check_not_negative,
+    check_rate,
+)
 
 
 def shares(optimism, iterations, dtype):
@@ -141,6 +148,8 @@ class OptimisticSGD(_Optimistic, keras.optimizers.SGD):
     ):
         check_rate(learning_rate)
         optimism = check_not_negative("optimism", optimism)
+        check_momentum(momentum)
+        check_bool("nesterov", nesterov)
         super().__init__(learning_rate, momentum, nesterov, **kwargs)
         self.optimism = optimism
 
@@ -223,6 +232,10 @@ class OptimisticRMSprop(_Optimistic, keras.optimizers.RMSprop):
         check_rate(learning_rate)
         optimism = check_not_negative("optimism", optimism)
         check_choice("version", version, ("update", "gradient"))
+        check_decay("rho", rho)
+        check_momentum(momentum)
+        check_not_negative("epsilon", epsilon)
+        check_bool("centered", centered)
         super().__init__(learning_rate, rho, momentum, epsilon, centered, **kwargs)
         self.optimism = optimism
         self.version = version
@@ -318,6 +331,10 @@ class OptimisticAdam(_Optimistic, keras.optimizers.Adam):
         check_rate(learning_rate)
         optimism = check_not_negative("optimism", optimism)
         check_choice("version", version, ("update", "gradient"))
+        check_decay("beta_1", beta_1)
+        check_decay("beta_2", beta_2)
+        check_not_negative("epsilon", epsilon)
+        check_bool("amsgrad", amsgrad)
         super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, **kwargs)
         self.optimism = optimism
         self.version = version

@@ -1,7 +1,6 @@
 """What the experiments on critical periods share: networks, flags, training."""
 
 import functools
-import math
 import shutil
 
 import keras
@@ -63,7 +62,11 @@ class CriticalPeriodsStudy(Study):
         flags.DEFINE_list("deficit_epochs", None, "Epochs n with the deficit.")
         flags.DEFINE_list("onset", None, "Epochs before a window of the deficit.")
         flags.DEFINE_integer(
-            "window_epochs", None, "Epochs of that window.", lower_bound=1
+            "window_epochs",
+            None,
+            "Epochs of that window.",
+            lower_bound=1,
+            upper_bound=10**6,
         )
         flags.DEFINE_integer(
             "blur_size", None, "Side that images are blurred to.", lower_bound=1
@@ -118,12 +121,8 @@ class CriticalPeriodsStudy(Study):
             if not self.lengths(config):
                 raise ValueError("--deficit_epochs must hold a number above 0")
         refuse_hyperband(config, "changes the epochs, which are what is compared")
-        if not 0 < config.learning_rate < math.inf:
-            raise ValueError(
-                f"--learning_rate={config.learning_rate} must be above 0 and finite"
-            )
-        if not math.isfinite(config.weight_decay):
-            raise ValueError(f"--weight_decay={config.weight_decay} must be finite")
+        if config.learning_rate <= 0:
+            raise ValueError(f"--learning_rate={config.learning_rate} must be above 0")
         if not 0 < config.decay <= 1:
             raise ValueError(f"--decay={config.decay} must be above 0 and at most 1")
         if config.epochs < AVERAGED:

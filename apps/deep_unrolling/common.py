@@ -25,7 +25,9 @@ class UnrollingStudy(Study):
         )
         flags.DEFINE_list("rate", None, "Measurements, in parts of the pixels.")
         flags.DEFINE_string("operator", None, "What measures.")
-        flags.DEFINE_integer("depth", None, "Layers of LDAMP.", lower_bound=1)
+        flags.DEFINE_integer(
+            "depth", None, "Layers of LDAMP.", lower_bound=1, upper_bound=1000
+        )
         flags.DEFINE_list("acceleration", None, "One frequency in so many is measured.")
 
     def check_common(self, config, methods):

@@ -36,14 +36,26 @@ class GameStudy(Study):
             "check_every", None, "Updates between looks at samples.", lower_bound=1
         )
         flags.DEFINE_integer(
-            "per_mode", None, "Points of each mode in a batch.", lower_bound=1
+            "per_mode",
+            None,
+            "Points of each mode in a batch.",
+            lower_bound=1,
+            upper_bound=10**6,
         )
         flags.DEFINE_integer(
-            "samples", None, "Settings that a search tries a method.", lower_bound=1
+            "samples",
+            None,
+            "Settings that a search tries a method.",
+            lower_bound=1,
+            upper_bound=10**5,
         )
         flags.DEFINE_integer("steps", None, "Updates of a small game.", lower_bound=1)
         flags.DEFINE_integer(
-            "actions", None, "Actions a player in random games.", lower_bound=2
+            "actions",
+            None,
+            "Actions a player in random games.",
+            lower_bound=2,
+            upper_bound=10_000,
         )
 
     def space(self, hp, config):

@@ -122,6 +122,8 @@ class Regimes(LargeBatchStudy):
                 f"--large_batch_size={config.large_batch_size} must be above "
                 f"--batch_size={config.batch_size}"
             )
+        if not config.dataset:
+            raise ValueError("--dataset must name one data set at least")
         if len(set(config.dataset)) < len(config.dataset):
             raise ValueError(f"--dataset names one twice: {','.join(config.dataset)}")
         self.data = {name: load_data(name, config) for name in config.dataset}

@@ -55,9 +55,7 @@ class MarginStudy(Study):
             self.data = load_data(config.dataset[0], config)
 
     def check_losses(self, config, known):
-        for name in config.loss:
-            if name not in known:
-                raise ValueError(f"--loss={name} must be one of {', '.join(known)}")
+        self.check_choices(config, "loss", known)
 
     def space(self, hp, config):
         hold(hp, config)

@@ -36,7 +36,11 @@ class SensingStudy(Study):
         )
         flags.DEFINE_list("size", None, "Sides of the matrices.")
         flags.DEFINE_integer(
-            "measurements", None, "Measurements of the 64 x 64 matrix.", lower_bound=1
+            "measurements",
+            None,
+            "Measurements of the 64 x 64 matrix.",
+            lower_bound=1,
+            upper_bound=10**6,
         )
         flags.DEFINE_integer("iterations", None, "Steps of a method.", lower_bound=1)
         flags.DEFINE_bool(

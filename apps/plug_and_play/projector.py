@@ -69,7 +69,13 @@ class Projector(Study):
     def define_flags(cls):
         flags.DEFINE_list("restoration", None, f"Tasks: {', '.join(RESTORATIONS)}.")
         flags.DEFINE_list("prior", None, f"What recovers: {', '.join(PRIORS)}.")
-        flags.DEFINE_integer("patches", None, "Patches that are tested.", lower_bound=2)
+        flags.DEFINE_integer(
+            "patches",
+            None,
+            "Patches that are tested.",
+            lower_bound=2,
+            upper_bound=100_000,
+        )
         flags.DEFINE_integer(
             "training_steps", None, "Updates of a specialised network.", lower_bound=1
         )

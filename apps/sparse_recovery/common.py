@@ -38,21 +38,32 @@ class RecoveryStudy(Study):
         )
         flags.DEFINE_list("problem", None, "Problems of channel estimation.")
         flags.DEFINE_integer("measurements", None, "M, rows of the matrix.")
-        flags.DEFINE_integer("unknowns", None, "N, its columns.")
+        flags.DEFINE_integer(
+            "unknowns", None, "N, its columns.", lower_bound=3, upper_bound=10**6
+        )
         flags.DEFINE_float("sparsity", None, "Share of entries other than 0.")
         flags.DEFINE_float("snr", None, "Signal to noise ratio in dB.")
-        flags.DEFINE_integer("users", None, "Users of random access.")
+        flags.DEFINE_integer(
+            "users", None, "Users of random access.", lower_bound=2, upper_bound=10**6
+        )
         flags.DEFINE_integer("pilots", None, "Symbols of a user's pilot.")
         flags.DEFINE_float("activity", None, "Share of users who are active.")
         flags.DEFINE_integer(
-            "antennas", None, "Antennas, and users of a cell, of massive MIMO."
+            "antennas",
+            None,
+            "Antennas, and users of a cell, of massive MIMO.",
+            lower_bound=1,
+            upper_bound=10**5,
         )
-        flags.DEFINE_integer("depth", None, "Layers of a network.", lower_bound=1)
+        flags.DEFINE_integer(
+            "depth", None, "Layers of a network.", lower_bound=1, upper_bound=1000
+        )
         flags.DEFINE_integer(
             "lista_depth",
             None,
             "Layers of LISTA where entries are iid.",
             lower_bound=1,
+            upper_bound=1000,
         )
         flags.DEFINE_integer(
             "iterations", None, "Iterations of FISTA at most.", lower_bound=1

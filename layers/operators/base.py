@@ -8,7 +8,8 @@ from keras import ops
 
 from zoo import _backend
 from zoo._backend.compiling import widest_float
-from zoo.layers.operators.checks import check_image_shape
+from zoo.layers.checks import check_bool
+from zoo.layers.operators.checks import check_image_shape, check_measurement_shape
 from zoo.layers.operators.solve import conjugate_gradients, extreme_eigenvalue, inner
 
 # Of images up to this number of pixels, spectra are those of the dense matrix.
@@ -59,8 +60,8 @@ class LinearOperator(keras.layers.Layer):
         kwargs.setdefault("trainable", False)
         super().__init__(autocast=False, **kwargs)
         self.image_shape = check_image_shape(image_shape)
-        self.measurement_shape = tuple(measurement_shape)
-        self.is_complex = is_complex
+        self.measurement_shape = check_measurement_shape(measurement_shape)
+        self.is_complex = check_bool("is_complex", is_complex)
         self._extremes = {}
         # The weights are there from the constructor on.
         self.built = True
@@ -68,7 +69,8 @@ class LinearOperator(keras.layers.Layer):
     @property
     def float_dtype(self):
         """The dtype of images: float32, or float64 if the layer is of it."""
-        return keras.backend.result_type(self.variable_dtype, "float32")
+        # Keras's rules for dtypes know no float64 on JAX.
+        return widest_float() if self.variable_dtype == "float64" else "float32"
 
     @property
     def measurement_dtype(self):

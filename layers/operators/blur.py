@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo.layers.checks import check_choice
 from zoo.layers.operators.checks import check_array, check_image_shape
 from zoo.layers.operators.fourier import FourierDiagonal
 
@@ -57,11 +58,7 @@ class Blur(FourierDiagonal):
     def __init__(self, image_shape, kernel, boundary="circular", **kwargs):
         shape = check_image_shape(image_shape)
         kernel = _check_kernel(kernel, shape)
-        if boundary not in BOUNDARIES:
-            raise ValueError(
-                f"`boundary` must be one of {BOUNDARIES}. "
-                f"Received: boundary={boundary!r}"
-            )
+        check_choice("boundary", boundary, BOUNDARIES)
         margins = [size // 2 for size in kernel.shape]
         self._margins = [0, 0] if boundary == "circular" else margins
         sizes = np.add(shape[:2], np.multiply(2, self._margins))

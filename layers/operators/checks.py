@@ -1,15 +1,15 @@
 """Checks of what operators are made of, one line each."""
 
-import numbers
-
 import numpy as np
 from keras import ops
+
+from zoo.layers.checks import is_integer
 
 
 def check_image_shape(shape):
     """Returns `shape`, ints `(H, W, C)` from 1 up, as a tuple."""
     sizes = tuple(shape) if isinstance(shape, (tuple, list)) else ()
-    if len(sizes) != 3 or not all(_is_positive(size) for size in sizes):
+    if len(sizes) != 3 or not all(is_integer(size) and size > 0 for size in sizes):
         raise ValueError(
             "`image_shape` must be three ints (height, width, channels) from 1 up. "
             f"Received: image_shape={shape!r}"
@@ -17,21 +17,15 @@ def check_image_shape(shape):
     return tuple(int(size) for size in sizes)
 
 
-def check_count(name, value, high=None):
-    """Returns `value` as an int from 1 to `high`, or from 1 up."""
-    if not _is_positive(value) or (high is not None and value > high):
-        end = "up" if high is None else f"to {high}"
+def check_measurement_shape(shape):
+    """Returns `shape`, one or more ints from 1 up, as a tuple."""
+    sizes = tuple(shape) if isinstance(shape, (tuple, list)) else ()
+    if not sizes or not all(is_integer(size) and size > 0 for size in sizes):
         raise ValueError(
-            f"`{name}` must be an int from 1 {end}. Received: {name}={value!r}"
+            "`measurement_shape` must be one or more ints from 1 up. "
+            f"Received: measurement_shape={shape!r}"
         )
-    return int(value)
-
-
-def check_seed(value):
-    """Returns `value` as an int from 0 up."""
-    if not (_is_integer(value) and value >= 0):
-        raise ValueError(f"`seed` must be an int from 0 up. Received: seed={value!r}")
-    return int(value)
+    return tuple(int(size) for size in sizes)
 
 
 def check_array(name, value):
@@ -66,11 +60,3 @@ def check_mask(mask, shapes):
             f"Received: mask with values from {array.min():g} to {array.max():g}"
         )
     return array
-
-
-def _is_positive(value):
-    return _is_integer(value) and value >= 1
-
-
-def _is_integer(value):
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)

@@ -3,8 +3,9 @@
 import keras
 from keras import ops
 
+from zoo.layers.checks import check_choice, check_count
 from zoo.layers.operators.base import LinearOperator
-from zoo.layers.operators.checks import check_count, check_image_shape
+from zoo.layers.operators.checks import check_image_shape
 
 KINDS = ("box", "decimate")
 
@@ -49,8 +50,7 @@ class Downsample(LinearOperator):
                 "`factor` must divide the image's height and width. "
                 f"Received: factor={factor}, image_shape={tuple(image_shape)}"
             )
-        if kind not in KINDS:
-            raise ValueError(f"`kind` must be one of {KINDS}. Received: kind={kind!r}")
+        check_choice("kind", kind, KINDS)
         shape = (height // factor, width // factor, channels)
         super().__init__(image_shape, shape, **kwargs)
         self.factor = factor
@@ -60,7 +60,10 @@ class Downsample(LinearOperator):
     def measure(self, x):
         height, width, channels = self.measurement_shape
         x = ops.reshape(x, (-1, height, self.factor, width, self.factor, channels))
-        return ops.mean(x, axis=(2, 4)) if self.kind == "box" else x[:, :, 0, :, 0]
+        if self.kind == "decimate":
+            return x[:, :, 0, :, 0]
+        # The mean, which Keras takes in float32 on JAX.
+        return ops.sum(x, axis=(2, 4)) * self.factor**-2
 
     def transpose(self, y):
         y = y[:, :, None, :, None]

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo.layers.checks import check_count, check_seed
 from zoo.layers.operators.base import LARGEST_EXACT, LinearOperator
-from zoo.layers.operators.checks import check_count, check_image_shape, check_seed
+from zoo.layers.operators.checks import check_image_shape
 
 
 @keras.saving.register_keras_serializable(package="zoo")

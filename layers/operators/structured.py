@@ -5,9 +5,10 @@ import numpy as np
 from keras import ops
 
 from zoo import _backend
+from zoo.layers.checks import check_choice, check_count, check_seed
 from zoo.layers.operators import transforms
 from zoo.layers.operators.base import LinearOperator
-from zoo.layers.operators.checks import check_count, check_image_shape, check_seed
+from zoo.layers.operators.checks import check_image_shape
 from zoo.layers.operators.complex import join
 
 KINDS = {
@@ -68,10 +69,7 @@ class StructuredRandom(LinearOperator):
 
     def __init__(self, image_shape, num_measurements, kind="dct", seed=0, **kwargs):
         n = int(np.prod(check_image_shape(image_shape)))
-        if kind not in KINDS:
-            raise ValueError(
-                f"`kind` must be one of {tuple(KINDS)}. Received: kind={kind!r}"
-            )
+        check_choice("kind", kind, KINDS)
         if kind == "hadamard" and n & (n - 1):
             raise ValueError(
                 '`kind="hadamard"` needs a power of two of pixels and channels. '

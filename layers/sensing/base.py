@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from zoo.layers.cosine_dense import check_count
+from zoo.layers.checks import check_bool, check_count, is_integer
 
 # `dense` returns `m n1 n2` numbers: 2.7 GB in float32 for m = 10 n at this size.
 LARGEST_DENSE = 512
@@ -67,8 +67,8 @@ class SensingOperator(keras.layers.Layer):
         super().__init__(**kwargs)
         self.shape = check_shape(shape)
         self.num_measurements = check_count("num_measurements", num_measurements)
-        self.symmetric = symmetric or hermitian
-        self.hermitian = hermitian
+        self.hermitian = check_bool("hermitian", hermitian)
+        self.symmetric = check_bool("symmetric", symmetric) or hermitian
         self._scale = None
         if self.symmetric and self.shape[0] != self.shape[1]:
             raise ValueError(
@@ -309,11 +309,11 @@ def check_shape(shape):
     except (TypeError, ValueError):
         n1 = n2 = None
     for size in (n1, n2):
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        if not is_integer(size) or size < 1:
             raise ValueError(
                 f"`shape` must be two ints from 1 up. Received: shape={shape!r}"
             )
-    return n1, n2
+    return int(n1), int(n2)
 
 
 def check_finite_array(name, value, ndim):

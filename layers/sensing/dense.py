@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from zoo import _backend
+from zoo.layers.checks import check_seed
 from zoo.layers.sensing.base import SensingOperator, check_finite_array, check_shape
 
 
@@ -162,7 +163,7 @@ class _RandomSensing(DenseSensing):
 
     def __init__(self, shape, num_measurements, *, symmetric=False, seed=0, **kwargs):
         self._set_up(check_shape(shape), num_measurements, symmetric, **kwargs)
-        self.seed = seed
+        self.seed = check_seed(seed)
         generator = np.random.default_rng(seed)
         self._store(self._draw(generator, (num_measurements, *self.shape)))
 

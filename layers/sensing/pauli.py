@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from zoo import _backend
-from zoo.layers.cosine_dense import check_count
+from zoo.layers.checks import check_count, check_seed
 from zoo.layers.sensing.base import SensingOperator
 
 LARGEST_NUM_QUBITS = 16
@@ -117,7 +117,7 @@ class PauliSensing(SensingOperator):
                 f"{num_qubits} qubits are not the identity. "
                 f"Received: num_measurements={num_measurements}"
             )
-        draw = np.random.default_rng(seed).choice
+        draw = np.random.default_rng(check_seed(seed)).choice
         keys = 1 + draw(count, num_measurements, replace=False)
         return cls((keys >> num_qubits, keys % 2**num_qubits), num_qubits, **kwargs)
 
@@ -330,14 +330,16 @@ def _read(strings, num_qubits):
         )
     if any(isinstance(string, str) for string in strings):
         x, z = _read_letters(strings)
-        if num_qubits not in (None, len(strings[0])):
+        letters = len(strings[0])
+        if num_qubits is not None and check_num_qubits(num_qubits) != letters:
             raise ValueError(
-                f"`num_qubits` must be the {len(strings[0])} letters of a string. "
+                f"`num_qubits` must be the {letters} letters of a string. "
                 f"Received: num_qubits={num_qubits}"
             )
-        num_qubits = check_num_qubits(len(strings[0]))
+        num_qubits = check_num_qubits(letters)
     else:
-        x, z = _check_masks(strings, check_num_qubits(num_qubits))
+        masks = _check_masks(strings)
+        x, z = _check_range(masks, check_num_qubits(num_qubits))
     keys = (x << num_qubits) + z
     order = np.argsort(keys, kind="stable")
     again = order[1:][keys[order[1:]] == keys[order[:-1]]]
@@ -372,25 +374,31 @@ def _read_letters(strings):
     return [bits.reshape(-1, q) @ values for bits in (is_x | is_y, is_z | is_y)]
 
 
-def _check_masks(masks, num_qubits):
-    """Returns a pair of masks as int64 arrays."""
+def _check_masks(masks):
+    """Returns a pair of masks as arrays of ints."""
     arrays = [np.asarray(ops.convert_to_numpy(mask)) for mask in masks]
     shapes = [array.shape for array in arrays]
     kinds = {array.dtype.kind for array in arrays}
     if len(shapes) != 2 or shapes[0] != shapes[1] or len(shapes[0]) != 1:
         raise ValueError(
-            "masks must be a pair of arrays of one length. "
+            "`strings` as masks must be a pair of arrays of one length. "
             f"Received: arrays of shapes {shapes}"
         )
     if not kinds <= set("iu"):
         raise ValueError(
-            "masks must be ints. "
+            "`strings` as masks must be ints. "
             f"Received: masks of dtypes {[array.dtype.name for array in arrays]}"
         )
-    low, high = np.min(arrays), np.max(arrays)
+    return arrays
+
+
+def _check_range(masks, num_qubits):
+    """Returns masks as int64 arrays."""
+    low, high = np.min(masks), np.max(masks)
     if low < 0 or high >= 2**num_qubits:
         raise ValueError(
-            f"masks of {num_qubits} qubits must be from 0 to {2**num_qubits - 1}. "
+            f"`strings` as masks of {num_qubits} qubits must be from 0 to "
+            f"{2**num_qubits - 1}. "
             f"Received: masks from {low} to {high}"
         )
-    return [array.astype("int64") for array in arrays]
+    return [array.astype("int64") for array in masks]

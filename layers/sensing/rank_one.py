@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo.layers.checks import check_bool
 from zoo.layers.sensing.base import SensingOperator, check_finite_array
 
 
@@ -38,7 +39,7 @@ class RankOneOperator(SensingOperator):
         **kwargs,
     ):
         super().__init__(shape, num_measurements, symmetric=symmetric, **kwargs)
-        self.centered = centered
+        self.centered = check_bool("centered", centered)
         self._paired = paired
 
     def lift(self, factor, side="left"):
@@ -50,7 +51,8 @@ class RankOneOperator(SensingOperator):
     def combine(self, left, right):
         y = ops.sum(left * (_swapped(right) if self._paired else right), axis=-1)
         if self._paired:
-            y = ops.mean(ops.reshape(y, (*ops.shape(y)[:-1], 2, -1)), axis=-2)
+            one, other = ops.split(y, 2, axis=-1)
+            y = (one + other) / 2
         return self.center(y)
 
     def pull(self, e, right):
@@ -60,7 +62,10 @@ class RankOneOperator(SensingOperator):
         return self._pull(e, left, "right")
 
     def center(self, y):
-        return y - ops.mean(y, axis=-1, keepdims=True) if self.centered else y
+        if not self.centered:
+            return y
+        # The mean, which Keras takes in float32 on JAX.
+        return y - ops.sum(y / self.num_measurements, axis=-1, keepdims=True)
 
     def _pull(self, e, lifted, side):
         e = self.center(self.to_float(e))
@@ -156,6 +161,8 @@ class RankOneSensing(RankOneOperator):
 
     def __init__(self, a, b=None, *, symmetric=False, centered=False, **kwargs):
         a = check_finite_array("a", a, 2)
+        check_bool("symmetric", symmetric)
+        check_bool("centered", centered)
         if b is None:
             right = a
             if a.shape[1] > 1 and a.any() and all(np.ptp(abs(row)) == 0 for row in a):

@@ -1,13 +1,14 @@
 """Measurements by random matrices of which most entries are zero."""
 
 import math
+import numbers
 
 import keras
 import numpy as np
 from keras import ops
 
 from zoo import _backend
-from zoo.layers.cosine_dense import check_count
+from zoo.layers.checks import check_choice, check_count, check_seed
 from zoo.layers.sensing.base import check_shape
 from zoo.layers.sensing.entries import warn_unseen
 from zoo.layers.sensing.rank_one import RankOneOperator
@@ -85,14 +86,14 @@ class SparseSensing(RankOneOperator):
     ):
         n1, n2 = check_shape(shape)
         m = check_count("num_measurements", num_measurements)
-        if kind not in KINDS:
-            raise ValueError(f"`kind` must be one of {KINDS}. Received: kind={kind!r}")
-        if not 0 < density <= 1:
+        check_choice("kind", kind, KINDS)
+        number = isinstance(density, numbers.Real) and not isinstance(density, bool)
+        if not number or not 0 < density <= 1:
             raise ValueError(
                 f"`density` must be above 0, up to 1. Received: density={density!r}"
             )
         super().__init__((n1, n2), m, symmetric=symmetric, paired=symmetric, **kwargs)
-        self.kind, self.density, self.seed = kind, density, seed
+        self.kind, self.density, self.seed = kind, density, check_seed(seed)
         generator = np.random.default_rng(seed)
         if kind == "rank_one":
             self._draw_vectors(generator)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from zoo.layers.cosine_dense import check_count
+from zoo.layers.checks import check_count, check_seed
 from zoo.layers.sensing.rank_one import RankOneOperator
 
 
@@ -66,7 +66,7 @@ class HadamardSensing(RankOneOperator):
         super().__init__(
             (size, size), num_measurements, symmetric=True, centered=centered, **kwargs
         )
-        self.seed = seed
+        self.seed = check_seed(seed)
         bits = math.ceil(math.log2(size))
         # A transform of N = P Q values, as a P x Q matrix, is one of P and one of Q.
         self._factors = 2 ** (bits // 2), 2 ** (bits - bits // 2)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo.layers.checks import check_bool
 from zoo.layers.cosine_dense import at_least_float32
 
 # The square of a denominator, which JAX divides gradients by, must not vanish.
@@ -192,13 +193,6 @@ def ratio(magnitude, width):
 def excess(magnitude, kink):
     """`max(magnitude - kink, 0) / magnitude`, and 0 where the magnitude is 0."""
     return ops.relu(magnitude - kink) / ops.maximum(magnitude, SMALLEST)
-
-
-def check_bool(name, value):
-    """Returns `value`, a bool."""
-    if isinstance(value, bool):
-        return value
-    raise ValueError(f"`{name}` must be a bool. Received: {name}={value!r}")
 
 
 def _is_finite(value):

@@ -402,7 +402,7 @@ def test_a_trace_is_measured_on_what_a_phase_shows(prepared):
         (["--blur_size=9"], "--blur_size=9 must be at most the images' side, 8"),
         (["--withheld=10"], "--withheld=10 must be a class of digits, from 0 to 9"),
         (["--learning_rate=0"], "--learning_rate=0.0 must be above 0"),
-        (["--learning_rate=inf"], "--learning_rate=inf must be above 0 and finite"),
+        (["--learning_rate=inf"], "--learning_rate=inf must be finite"),
         (["--weight_decay=inf"], "--weight_decay=inf must be finite"),
         (["--dataset="], "--dataset must hold different names"),
         (["--pool_size=5"], "--pool_size=5 must be at most 2 for the images of digits"),

@@ -318,7 +318,7 @@ def test_every_preset_is_complete_and_valid(preset):
         ),
         (
             ("--experiment=covariance", "--data_dir=/no/folder"),
-            "`data_dir` must be an existing folder",
+            "--data_dir=/no/folder: must be an existing folder",
         ),
         (
             ("--experiment=tomography", "--qubits=4", "--share=0.01"),

@@ -185,5 +185,5 @@ def test_errors():
     with pytest.raises(ValueError, match="must have a BatchNormalization layer"):
         reestimate_batch_norm(model, [data()])
     model = single(BATCH_NORM())
-    with pytest.raises(ValueError, match="data must hold at least one batch"):
+    with pytest.raises(ValueError, match="`data` must hold at least one batch"):
         reestimate_batch_norm(model, [])

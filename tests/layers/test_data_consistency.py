@@ -206,8 +206,9 @@ def test_half_precision_rounds_no_measurement():
     [
         ((lambda x: x,), "`operator` must be a zoo.layers.operators.LinearOperator"),
         ((Identity(SHAPE), "firm"), "`mode` must be one of"),
-        ((Identity(SHAPE), "soft", 0.0), "`weight` must be a number above 0"),
-        ((Identity(SHAPE), "soft", np.nan), "`weight` must be a number above 0"),
+        ((Identity(SHAPE), "soft", 0.0), "`weight` must be a finite number above 0"),
+        ((Identity(SHAPE), "soft", np.nan), "`weight` must be a finite number"),
+        ((Identity(SHAPE), "soft", [1.0, 2.0]), "`weight` must be a finite number"),
         ((GaussianMatrix(SHAPE, 9),), "`mode` must be 'soft' for an operator without"),
         ((Blur(SHAPE, [[0.2, 0.8, 0.0]], boundary="zero"),), "`mode` must be 'soft'"),
     ],

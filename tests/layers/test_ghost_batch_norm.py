@@ -527,13 +527,13 @@ def test_renorm_leaves_a_single_row_to_the_running_statistics():
 
 @pytest.mark.parametrize("size", [1, 0, -4, 2.5, "64", True])
 def test_virtual_batch_size_is_checked(size):
-    message = f"virtual_batch_size must be an int >= 2 or None.*{size!r}"
+    message = f"`virtual_batch_size` must be an int >= 2 or None.*{size!r}"
     with pytest.raises(ValueError, match=message):
         GhostBatchNorm(size)
 
 
 def test_arguments_are_checked():
-    with pytest.raises(ValueError, match=r"update must be .*update='last'"):
+    with pytest.raises(ValueError, match=r"`update` must be .*update='last'"):
         GhostBatchNorm(update="last")
     message = "synchronized=True needs virtual_batch_size=None.*virtual_batch_size=8"
     with pytest.raises(ValueError, match=message):

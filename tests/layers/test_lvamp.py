@@ -179,7 +179,7 @@ def test_what_is_learned():
     ("kwargs", "words"),
     [
         ({"noise_variance": 0.0}, "`noise_variance` must be a number above 0"),
-        ({"form": "spectral"}, "`form` must be 'svd' or 'dense'"),
+        ({"form": "spectral"}, "`form` must be one of"),
         ({"learn": "noise"}, "`learn` must be a tuple of some of"),
         ({"learn": ("sigma",)}, "`learn` must be a tuple of some of"),
         ({"form": "dense", "prior_variance": -1}, "`prior_variance` must be a number"),

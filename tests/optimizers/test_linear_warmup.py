@@ -28,7 +28,7 @@ def test_no_warm_up_changes_nothing():
 
 
 def test_negative_warm_up_is_refused():
-    with pytest.raises(ValueError, match=r"warmup_steps must be >= 0.*warmup_steps=-1"):
+    with pytest.raises(ValueError, match=r"`warmup_steps` must be .*warmup_steps=-1"):
         LinearWarmup(0.1, -1)
 
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from zoo.data.sparse import SparseProblem, check_sparsity, noise_share
-from zoo.layers.cosine_dense import check_count
+from zoo.layers.checks import check_count
 from zoo.losses.checks import check_choice, check_integer
 
 # A user's waves: paths, their spread in angle, power of one that is scattered.

@@ -195,6 +195,8 @@ def check_images(name, images):
         ValueError: there are none, one is not finite, leaves [0, 1] or is of another
             shape, or they differ in channels.
     """
+    if not isinstance(images, (dict, list, tuple, np.ndarray)):
+        raise ValueError(f"`{name}` must be images. Received: {name}={images!r}")
     named = dict(images if isinstance(images, dict) else enumerate(images))
     named = {key: np.asarray(image) for key, image in named.items()}
     channels = {image.shape[-1] for image in named.values() if image.ndim == 3}

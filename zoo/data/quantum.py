@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from zoo.layers.cosine_dense import check_count
+from zoo.layers.checks import check_count
 from zoo.layers.sensing.pauli import check_num_qubits
 from zoo.losses.checks import check_number
 

@@ -6,7 +6,7 @@ import math
 import keras
 import numpy as np
 
-from zoo.layers.cosine_dense import check_count
+from zoo.layers.checks import check_count
 from zoo.layers.sensing.base import check_shape
 from zoo.losses.checks import check_choice, check_integer, check_number
 

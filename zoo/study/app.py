@@ -7,7 +7,13 @@ import keras
 from absl import app, flags
 
 from zoo.study import distribute, lock, tensorboard, workers
-from zoo.study.flags import chosen, define_flags, make_config, to_flags
+from zoo.study.flags import (
+    check_values,
+    chosen,
+    define_flags,
+    make_config,
+    to_flags,
+)
 from zoo.study.report import Section, write_report
 from zoo.study.results import Results, run_name
 from zoo.study.runner import (
@@ -94,6 +100,7 @@ def run_study(study):
     """Runs the study that the parsed flags describe; returns the exit code."""
     config = make_config(study, flags.FLAGS)
     try:
+        check_values(config)
         distribute.check(config)
         config.logdir = distribute.own_logdir(config)
         study.prepare(config)

@@ -1,5 +1,7 @@
 """The flags that all studies share, and how presets and flags make settings."""
 
+import math
+import os
 import types
 
 from absl import flags
@@ -18,6 +20,8 @@ COMMON = (
     ),
     *("policy", "jit", "resume", "fresh", "dry_run"),
 )
+# Flags of all studies that a preset may lack: the study does not read them then.
+SHARED = ("dataset", "limit", "image_size", "runs", "epochs", "batch_size")
 # Settings that may differ between two starts in one folder.
 FREE = frozenset(
     {"logdir", "data_dir", "runs", "trials", "workers", "resume", "fresh", "dry_run"}
@@ -40,9 +44,13 @@ def define_flags(*studies):
         "data_dir", None, "Folder of the data set's files or of TensorFlow Datasets."
     )
     flags.DEFINE_string("logdir", "runs", "Folder for results and TensorBoard logs.")
-    flags.DEFINE_integer("seed", 0, "First seed.", lower_bound=0)
-    flags.DEFINE_integer("runs", None, "Seeds a condition.", lower_bound=1)
-    flags.DEFINE_integer("epochs", None, "Epochs a run.", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "First seed.", lower_bound=0, upper_bound=2**31 - 1)
+    flags.DEFINE_integer(
+        "runs", None, "Seeds a condition.", lower_bound=1, upper_bound=10_000
+    )
+    flags.DEFINE_integer(
+        "epochs", None, "Epochs a run.", lower_bound=1, upper_bound=10**6
+    )
     flags.DEFINE_integer("batch_size", None, "Images a batch.", lower_bound=1)
     flags.DEFINE_enum(
         "search",
@@ -61,6 +69,7 @@ def define_flags(*studies):
         0,
         "Processes to spread trials over; 0 runs them in this one.",
         lower_bound=0,
+        upper_bound=1024,
     )
     flags.DEFINE_enum(
         "strategy",
@@ -113,6 +122,7 @@ def chosen(studies, values):
     if not chosen:
         raise ValueError(f"--experiment must name some of {', '.join(known)}")
     settings = {name for study in studies for name in study.presets[values.preset]}
+    settings.update(SHARED)
     read = {name for study in chosen for name in study.presets[values.preset]}
     for name in sorted(settings - read):
         if values[name].value is not None:
@@ -120,6 +130,19 @@ def chosen(studies, values):
                 f"--{name} is not read by --experiment={','.join(values.experiment)}"
             )
     return chosen
+
+
+def check_values(config):
+    """Checks what holds for the settings of all studies.
+
+    Raises:
+        ValueError: a number is not finite, or there is no folder of data.
+    """
+    for name, value in sorted(vars(config).items()):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"--{name}={value} must be finite")
+    if config.data_dir and not os.path.isdir(config.data_dir):
+        raise ValueError(f"--data_dir={config.data_dir}: must be an existing folder")
 
 
 def make_config(study, values):

@@ -10,6 +10,7 @@ from zoo.study import distribute
 from zoo.study.tensorboard import EpochLogs
 
 PARTS = ("train", "validation", "test")
+SIZES = ("limit", "image_size")
 
 
 def load_data(name, config):
@@ -46,7 +47,8 @@ def load_data(name, config):
             for images, labels in [getattr(data, part)]
         }
     except ValueError as error:
-        raise ValueError(f"--dataset={name}: {error}") from None
+        sizes = [f"--{flag}={getattr(config, flag)}" for flag in SIZES]
+        raise ValueError(f"--dataset={name}: {error} ({', '.join(sizes)})") from None
     return dataclasses.replace(data, **pooled)
 
 

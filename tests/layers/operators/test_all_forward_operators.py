@@ -19,9 +19,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras import ops
 
 import zoo
 import zoo.layers.operators
+from zoo._backend.gradients import input_gradient
 from zoo.layers.operators import (
     Blur,
     Compose,
@@ -196,8 +198,8 @@ def test_agrees_with_its_dense_matrix(row):
     a = real_matrix(operator)
     flat = x.reshape(len(x), -1)
     assert_close(real_vectors(operator(x)), flat @ a.T)
-    assert_close(operator.adjoint(y).numpy().reshape(flat.shape), real_vectors(y) @ a)
-    assert_close(operator.gram(x).numpy().reshape(flat.shape), flat @ a.T @ a)
+    assert_close(np.reshape(operator.adjoint(y), flat.shape), real_vectors(y) @ a)
+    assert_close(np.reshape(operator.gram(x), flat.shape), flat @ a.T @ a)
 
 
 @every_row
@@ -276,26 +278,23 @@ def test_a_batch_is_a_loop(row):
 @every_row
 def test_a_gradient_is_the_adjoint(row):
     operator = row.build()
-    x, _, y = map(tf.constant, arrays(operator))
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        loss = tf.reduce_sum(tf.abs(operator(x) - y) ** 2) / 2
-    assert_close(tape.gradient(loss, x), operator.adjoint(operator(x) - y), 1e-11)
+    x, _, y = map(ops.convert_to_tensor, arrays(operator))
+    slope = input_gradient(lambda x: ops.abs(operator(x) - y) ** 2 / 2, x)
+    assert_close(slope, operator.adjoint(operator(x) - y), 1e-11)
 
 
 @few_rows
-def test_prox_is_differentiable_in_its_image(row):
+def test_prox_is_differentiable_in_its_image(row, request):
+    if row.iterative and keras.backend.backend() == "jax":
+        reason = "JAX pulls nothing back through a loop of unknown length"
+        request.applymarker(pytest.mark.xfail(raises=ValueError, reason=reason))
     operator = row.build()
-    _, z, y = map(tf.constant, arrays(operator))
-    direction, toward = map(tf.constant, arrays(operator, seed=3)[:2])
-    with tf.GradientTape() as tape:
-        tape.watch(z)
-        x = operator.prox_l2(z, y, 0.5)
-        value = tf.reduce_sum(x * toward)
-    slope = tf.reduce_sum(tape.gradient(value, z) * direction)
-    change = operator.prox_l2(z + direction, y, 0.5) - x
+    _, z, y = map(ops.convert_to_tensor, arrays(operator))
+    direction, toward = map(ops.convert_to_tensor, arrays(operator, seed=3)[:2])
+    gradient = input_gradient(lambda z: operator.prox_l2(z, y, 0.5) * toward, z)
+    change = operator.prox_l2(z + direction, y, 0.5) - operator.prox_l2(z, y, 0.5)
     # Of an affine map, any difference is the derivative.
-    assert_close(slope, tf.reduce_sum(change * toward), 1e-9)
+    assert_close(ops.sum(gradient * direction), ops.sum(change * toward), 1e-9)
 
 
 def run(operator, x, z, y):
@@ -311,15 +310,15 @@ def run(operator, x, z, y):
 
 @few_rows
 @pytest.mark.parametrize("jit", [False, True], ids=["graph", "xla"])
-def test_graph_and_xla_agree_with_eager_at_any_batch_size(row, jit):
+def test_graph_and_xla_agree_with_eager_at_any_batch_size(row, jit, compiled):
     operator = row.build("float32")
-    x, z, y = map(tf.constant, arrays(operator))
-    x, z = tf.cast(x, "float32"), tf.cast(z, "float32")
-    y = tf.cast(y, operator.measurement_dtype)
+    x, z, y = arrays(operator)
+    x, z = ops.cast(x, "float32"), ops.cast(z, "float32")
+    y = ops.convert_to_tensor(y.astype(operator.measurement_dtype))
     expected = run(operator, x, z, y)
-    function = tf.function(
+    function = compiled(
         lambda *inputs: run(operator, *inputs),
-        jit_compile=jit,
+        jit=jit,
         input_signature=[
             tf.TensorSpec([None, *array.shape[1:]], array.dtype) for array in (x, z, y)
         ],
@@ -329,14 +328,13 @@ def test_graph_and_xla_agree_with_eager_at_any_batch_size(row, jit):
 
 
 @few_rows
-def test_runs_in_a_loop_in_a_graph(row):
+def test_runs_in_a_loop_in_a_graph(row, compiled):
     operator = row.build()
     _, z, y = arrays(operator)
 
-    @tf.function
     def loop(z):
         constants = operator.prox_constants(y)
-        return tf.while_loop(
+        return ops.while_loop(
             lambda count, z: count < 3,
             lambda count, z: (
                 count + 1,
@@ -345,7 +343,7 @@ def test_runs_in_a_loop_in_a_graph(row):
             (0, z),
         )[1]
 
-    ours = loop(tf.constant(z))
+    ours = compiled(loop)(ops.convert_to_tensor(z))
     for _ in range(3):
         z = operator.prox_l2(z, y, 0.5)
     assert_close(ours, z, 1e-10)

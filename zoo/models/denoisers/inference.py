@@ -88,7 +88,8 @@ def evaluate(network, images, sigma, seed=0, symmetries=1):
     Args:
         network: a denoiser of this package.
         images: dict or list of `[height, width, channels]` in [0, 1].
-        sigma: float >= 0, standard deviation of the Gaussian noise that is added.
+        sigma: float from 0 to 4, standard deviation of the Gaussian noise that is
+            added.
         seed: int >= 0, of the noise. Defaults to 0.
         symmetries: int from 1 to 8, see `denoise`. Defaults to 1.
 

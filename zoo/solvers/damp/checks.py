@@ -3,7 +3,7 @@
 import numpy as np
 
 from zoo.layers.ldamp import check_measurements, check_values
-from zoo.losses.checks import check_integer, check_number
+from zoo.losses.checks import check_bool, check_integer, check_number
 from zoo.solvers.damp.pieces import Step
 from zoo.solvers.plug_and_play import checks
 from zoo.solvers.plug_and_play.problem import Problem, takes_level
@@ -35,20 +35,22 @@ def check_measured(operator, y):
     return y.astype(operator.measurement_dtype)
 
 
-def check_step(relative_epsilon, divergence):
+def check_step(relative_epsilon, onsager):
     """Returns the `Step` of the divergence."""
-    check_number("relative_epsilon", relative_epsilon, TINY, allowed="above 0")
-    return Step(float(relative_epsilon), bool(divergence))
+    return Step(
+        check_number("relative_epsilon", relative_epsilon, TINY, allowed="above 0"),
+        check_bool("onsager", onsager),
+    )
 
 
 def check_settings(iterations, probes, damping, tolerance, seed, keep):
     """Returns the settings of the loop as a dict."""
-    check_number("damping", damping, TINY, 1.0, "a number above 0, up to 1")
+    share = "a number above 0, up to 1"
     return {
         "iterations": check_integer("iterations", iterations, 1),
         "probes": check_integer("probes", probes, 1),
-        "damping": float(damping),
+        "damping": check_number("damping", damping, TINY, 1.0, share),
         "tolerance": check_number("tolerance", tolerance, 0),
         "seed": check_integer("seed", seed, 0),
-        "keep": bool(keep),
+        "keep": check_bool("keep_pseudo_data", keep),
     }

@@ -53,8 +53,8 @@ def state_evolution(
     independent entries.
 
     Args:
-        operator: a `zoo.layers.operators.LinearOperator`, of which the sizes count
-            alone.
+        operator: a `zoo.layers.operators.LinearOperator`, of which the sizes and the
+            norm of columns, `c`, count alone.
         denoiser: as for `damp`.
         images: `x`, `[batch, height, width, channels]` in [0, 1].
         iterations: int >= 1. Defaults to 10.
@@ -92,13 +92,13 @@ def state_evolution(
     pixels = operator.num_pixels
     ratio = pixels / operator.rank_bound()
     error, memory = energy(images) / pixels, first_memory(problem, images)
+    step = Step(0.0, divergence=False)
     sigmas, errors = [], []
     for iteration in range(iterations):
         sigma = np.sqrt(noise**2 + ratio * error)
         rng = np.random.default_rng([seed, iteration])
         white = rng.standard_normal(operator.image_shape).astype(images.dtype)
         noisy = images + per_image(sigma, images) * white
-        step = Step(0.0, divergence=False)
         estimate, _, memory = denoise(problem, noisy, memory, sigma, None, step)
         error = energy(estimate - images) / pixels
         sigmas.append(sigma)

@@ -62,7 +62,7 @@ class Dvamp:
     name = "dvamp"
 
     def __init__(self, problem, y, noise):
-        self.problem, self.y, self.noise = problem, y, noise**2
+        self.problem, self.y, self.noise_variance = problem, y, noise**2
         operator = problem.operator
         self.values, self.counts = spectrum(operator)
         self.frobenius = float(self.values @ self.counts)
@@ -77,7 +77,7 @@ class Dvamp:
     def pseudo_data(self, state):
         """Returns the linear estimate without what it owes to `r`, and its level."""
         r, variance, left = state
-        ratio = np.maximum(self.noise / variance, self.least)
+        ratio = np.maximum(self.noise_variance / variance, self.least)
         total = self.values + ratio[:, None]
         share = (self.values / total) @ self.counts / self.pixels
         # `1 - share` without the difference of numbers that are near.
@@ -99,5 +99,5 @@ class Dvamp:
 
     def _variance(self, left):
         """The mean squared error that leaves so much of the measurements."""
-        error = (energy(left) - self.rank * self.noise) / self.frobenius
+        error = (energy(left) - self.rank * self.noise_variance) / self.frobenius
         return np.maximum(error, LEAST_VARIANCE)

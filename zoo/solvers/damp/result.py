@@ -14,7 +14,8 @@ class MessagePassingResult:
 
     Attributes:
         x: `[batch, height, width, channels]`, the estimates: what the denoiser returned
-            last or, of images that diverged, the one with the least `residual`.
+            last, which damping of D-AMP mixes with what it returned before; or, of
+            images that diverged, the estimate with the least `residual`.
         method: str.
         iterations: int array `[batch]`.
         stop_reason: array of str `[batch]`. `"converged"`: the estimate changed by no
@@ -49,5 +50,5 @@ class MessagePassingResult:
     sigma: np.ndarray
     residual: np.ndarray
     damping: np.ndarray
-    psnr: object
-    pseudo_data: object
+    psnr: np.ndarray | None
+    pseudo_data: np.ndarray | None
