@@ -2,10 +2,11 @@
 
 import time
 
+import numpy as np
 from absl import flags
 
-from zoo.apps.imaging import load_images
-from zoo.study import Study
+from zoo.apps.imaging import load_images, picture_grid
+from zoo.study import Section, Study
 
 
 class UnrollingStudy(Study):
@@ -40,6 +41,22 @@ class UnrollingStudy(Study):
                 f"--strategy={config.strategy} must be none: nothing is trained"
             )
         self.names, self.truth = load_images(config)
+
+    def finished(self, results, config, methods, **point):
+        """Yields each of `methods` that has finished at a point, and its runs."""
+        for name in config.method:
+            runs = results.select(method=name, **point)
+            if len(runs):
+                yield methods[name], runs
+
+    def pictures(self, results, config, methods, score, title, name, **point):
+        """Returns the section of the first image, as each method recovers it."""
+        pictures = [("truth", self.truth[0])]
+        for method, runs in self.finished(results, config, methods, **point):
+            estimate = results.curves(runs["run"].iloc[0])["estimate"]
+            number = float(np.squeeze(score(estimate, self.truth[0])))
+            pictures.append((f"{method.title}, {number:.1f} dB", estimate))
+        return Section(title, figure=picture_grid(pictures), name=name)
 
 
 def timed(run, count):

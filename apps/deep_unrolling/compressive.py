@@ -14,7 +14,6 @@ from zoo.apps.imaging import (
     bm3d,
     check_bm3d,
     non_local_means,
-    picture_grid,
     similarities,
 )
 from zoo.layers.operators import GaussianMatrix, StructuredRandom
@@ -233,30 +232,35 @@ class Compressive(UnrollingStudy):
         return self.problems[rate, seed]
 
     def report(self, results, config):
-        sections = [self._table(results, config)]
-        rate = max(config.rate)
-        sections.append(self._evolution(results, config, rate))
-        sections.append(self._quantiles(results, config, rate))
-        sections += [self._pictures(results, config, one) for one in config.rate]
-        return [section for section in sections if section is not None]
-
-    def _finished(self, results, config, **point):
-        """Yields each method that has finished somewhere, and its runs."""
-        for name in config.method:
-            runs = results.select(method=name, **point)
-            if len(runs):
-                yield name, runs
+        highest = max(config.rate)
+        return [
+            self._table(results, config),
+            self._evolution(results, config, highest),
+            self._quantiles(results, config, highest),
+            *(
+                self.pictures(
+                    results,
+                    config,
+                    METHODS,
+                    psnr,
+                    f"Pictures at {100 * rate:g} %",
+                    f"pictures_{100 * rate:g}",
+                    rate=rate,
+                )
+                for rate in config.rate
+            ),
+        ]
 
     def _table(self, results, config):
         rows = []
         figure, ax = new_figure(
             "Recovered images", "measurements, parts of the pixels", "PSNR, dB"
         )
-        for name, runs in self._finished(results, config):
-            method = METHODS[name]
+        for method, runs in self.finished(results, config, METHODS):
             means = runs.groupby("rate")["psnr"].mean()
             ax.plot(means.index, means, label=method.title, marker="o", **method.style)
             for rate, some in runs.groupby("rate"):
+                gap = format_mean(some["evolution_gap"]) if method.onsager else "-"
                 rows.append(
                     {
                         "rate": f"{100 * rate:g} %",
@@ -265,7 +269,7 @@ class Compressive(UnrollingStudy):
                         "SSIM": format_mean(some["ssim"], digits=3),
                         "seconds an image": f"{some['seconds_an_image'].mean():.2f}",
                         "error over sigma": format_mean(some["error_over_sigma"]),
-                        "off state evolution, dB": format_mean(some["evolution_gap"]),
+                        "off state evolution, dB": gap,
                         "diverged": f"{100 * some['diverged'].mean():.0f} %",
                     }
                 )
@@ -285,8 +289,8 @@ class Compressive(UnrollingStudy):
         figure, ax = new_figure(
             f"State evolution at {100 * rate:g} %", "iteration", "PSNR, dB"
         )
-        for name, runs in self._finished(results, config, rate=rate):
-            method, curves = METHODS[name], results.curves(runs["run"].iloc[0])
+        for method, runs in self.finished(results, config, METHODS, rate=rate):
+            curves = results.curves(runs["run"].iloc[0])
             steps = np.arange(1, len(curves["psnr_curve"]) + 1)
             ax.plot(steps, curves["psnr_curve"], label=method.title, **method.style)
             if method.onsager:
@@ -301,14 +305,14 @@ class Compressive(UnrollingStudy):
 
     def _quantiles(self, results, config, rate):
         figure, ax = new_figure(
-            f"Error of what is denoised, iteration {DRAWN}, {100 * rate:g} %",
+            f"Error of what is denoised, {100 * rate:g} %",
             "quantile of the normal distribution",
             "quantile of the error, in sigma",
         )
         normal = stats.norm.ppf(QUANTILES)
         ax.plot(normal, normal, color="black", linewidth=0.8, label="white Gaussian")
-        for name, runs in self._finished(results, config, rate=rate):
-            method, curves = METHODS[name], results.curves(runs["run"].iloc[0])
+        for method, runs in self.finished(results, config, METHODS, rate=rate):
+            curves = results.curves(runs["run"].iloc[0])
             style = {
                 **method.style,
                 "linestyle": "none",
@@ -318,21 +322,8 @@ class Compressive(UnrollingStudy):
             ax.plot(normal, curves["error_quantiles"], label=method.title, **style)
         ax.legend(fontsize="small")
         text = (
-            f"Of {self.names[0]}. On the line the error is what (10) and (11) say: "
-            "Gaussian, with the deviation that the method knows."
+            f"Of {self.names[0]}, in iteration {DRAWN} or the last. On the line the "
+            "error is what (10) and (11) say: Gaussian, with the deviation that the "
+            "method knows."
         )
         return Section("Is the error Gaussian?", text, None, figure, "quantiles")
-
-    def _pictures(self, results, config, rate):
-        pictures = [("truth", self.truth[0])]
-        for name, runs in self._finished(results, config, rate=rate):
-            estimate = results.curves(runs["run"].iloc[0])["estimate"]
-            score = float(psnr(estimate, self.truth[0]))
-            pictures.append((f"{METHODS[name].title}, {score:.1f} dB", estimate))
-        if len(pictures) == 1:
-            return None
-        return Section(
-            f"Pictures at {100 * rate:g} %",
-            figure=picture_grid(pictures),
-            name=f"pictures_{100 * rate:g}",
-        )

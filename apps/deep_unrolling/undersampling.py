@@ -5,13 +5,12 @@ import functools
 import warnings
 from collections.abc import Callable
 
-import numpy as np
 import pandas as pd
 from keras import ops
 
 from zoo import _backend
 from zoo.apps.deep_unrolling.common import UnrollingStudy, timed
-from zoo.apps.imaging import picture_grid, similarities
+from zoo.apps.imaging import similarities
 from zoo.metrics import psnr, snr
 from zoo.models.gancs import pretrained
 from zoo.models.gancs.networks import operator_of
@@ -141,11 +140,7 @@ class Undersampling(UnrollingStudy):
         figure, ax = new_figure(
             "Images from one frequency in R", "R, acceleration", "SNR, dB"
         )
-        for name in config.method:
-            runs = results.select(method=name)
-            if not len(runs):
-                continue
-            method = METHODS[name]
+        for method, runs in self.finished(results, config, METHODS):
             means = runs.groupby("acceleration")["snr"].mean()
             ax.plot(means.index, means, label=method.title, marker="o", **method.style)
             for acceleration, some in runs.groupby("acceleration"):
@@ -169,21 +164,16 @@ class Undersampling(UnrollingStudy):
         table = Section(
             "SNR and time", text, pd.DataFrame(rows), figure, "snr_by_acceleration"
         )
-        pictures = (self._pictures(results, config, one) for one in config.acceleration)
-        return [table, *(section for section in pictures if section is not None)]
-
-    def _pictures(self, results, config, acceleration):
-        pictures = [("truth", self.truth[0])]
-        for name in config.method:
-            runs = results.select(method=name, acceleration=acceleration)
-            if len(runs):
-                estimate = results.curves(runs["run"].iloc[0])["estimate"]
-                score = float(np.squeeze(snr(estimate, self.truth[0])))
-                pictures.append((f"{METHODS[name].title}, {score:.1f} dB", estimate))
-        if len(pictures) == 1:
-            return None
-        return Section(
-            f"Pictures at R = {acceleration:g}",
-            figure=picture_grid(pictures),
-            name=f"pictures_{acceleration:g}",
+        pictures = (
+            self.pictures(
+                results,
+                config,
+                METHODS,
+                snr,
+                f"Pictures at R = {one:g}",
+                f"pictures_{one:g}",
+                acceleration=one,
+            )
+            for one in config.acceleration
         )
+        return [table, *pictures]

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from zoo.apps.plug_and_play.recovery import picture_grid
+from zoo.apps.imaging import picture_grid
 from zoo.apps.plug_and_play.restorations import RESTORATIONS, SIDE
 from zoo.study import Section, format_mean, new_figure
 

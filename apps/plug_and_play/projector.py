@@ -19,7 +19,7 @@ from zoo.apps.plug_and_play.restorations import (
 )
 from zoo.data import PatchSampler, load_natural_images
 from zoo.metrics import psnr
-from zoo.models.projector.pretrained import pretrained
+from zoo.models.projector import pretrained
 from zoo.solvers.plug_and_play import Wavelet, pnp_admm
 from zoo.study import Study
 

@@ -15,7 +15,7 @@ from zoo.apps.plug_and_play.restorations import (
 )
 from zoo.layers.operators import Identity, PixelMask
 from zoo.metrics import psnr
-from zoo.models.projector.pretrained import pretrained
+from zoo.models.projector import pretrained
 
 EXPERIMENTS = plug_and_play.EXPERIMENTS
 

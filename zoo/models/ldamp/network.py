@@ -161,7 +161,7 @@ class LdampNetwork(keras.Model):
         return cls(blocks, name=config["name"])
 
 
-def ldamp(operator, denoisers, depth=10, *, seed=0, **kwargs):
+def ldamp(operator, denoisers, depth=None, *, seed=0, **kwargs):
     """Builds LDAMP: D-AMP of so many iterations, with networks for denoisers.
 
     Args:
@@ -169,7 +169,8 @@ def ldamp(operator, denoisers, depth=10, *, seed=0, **kwargs):
         denoisers: a denoiser that all layers share, or a list of one a layer: Keras
             models such as those of `zoo.models.denoisers`. Those that are given the
             noise level serve all layers.
-        depth: int, layers; of a list, its length, or `None`. Defaults to 10.
+        depth: int, layers, or `None` for 10, and of a list for its length. Defaults to
+            `None`.
         seed: int >= 0, of the probes; each layer has others. Defaults to 0.
         **kwargs: of all blocks: `onsager`, `probes`, `relative_epsilon`,
             `measurements`, `dtype`, see `zoo.layers.LdampBlock`. With `onsager=False`
@@ -186,7 +187,7 @@ def ldamp(operator, denoisers, depth=10, *, seed=0, **kwargs):
     >>> from zoo.layers.operators import GaussianMatrix
     >>> from zoo.models.denoisers import dncnn
     >>> operator = GaussianMatrix((16, 16, 1), 64)
-    >>> ldamp(operator, [dncnn(4, 16) for _ in range(3)], 3).depth
+    >>> ldamp(operator, [dncnn(4, 16) for _ in range(3)]).depth
     3
 
     Reference:
@@ -207,6 +208,7 @@ def ldamp(operator, denoisers, depth=10, *, seed=0, **kwargs):
                 "`denoisers` must be a Keras layer or model, or a list of them. "
                 f"Received: denoisers={denoisers!r}"
             )
+        depth = 10 if depth is None else depth
         denoisers = [denoisers] * check_integer("depth", depth, 1, DEEPEST)
     seed, norm = check_integer("seed", seed, 0), None
     blocks = []

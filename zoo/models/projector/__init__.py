@@ -7,6 +7,7 @@ from zoo.models.projector.networks import (
     projector,
 )
 from zoo.models.projector.perturbation import perturb
+from zoo.models.projector.pretrained import pretrained
 from zoo.models.projector.training import train
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "image_discriminator",
     "latent_discriminator",
     "perturb",
+    "pretrained",
     "projector",
     "train",
 ]
