@@ -461,13 +461,6 @@ def test_there_are_eight_symmetries():
         denoise(tiny(), [WAVES], symmetries=9)
 
 
-def test_a_training_starts_with_weights_of_its_own_form(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["x", "simple_cnn", "--start=unet_25"])
-    with pytest.raises(SystemExit):
-        command.main()
-    assert "--start=unet_25 must be of the same form" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("images", "sigma", "message"),
     [

@@ -13,7 +13,7 @@ import numpy as np
 
 from zoo.data.natural_images import load_natural_images
 from zoo.models.denoisers.inference import evaluate
-from zoo.models.denoisers.pretrained import RECIPES, build, plain, pretrained, save
+from zoo.models.denoisers.pretrained import RECIPES, build, plain, save
 from zoo.models.denoisers.training import train
 
 
@@ -30,23 +30,17 @@ def main():
     )
     parser.add_argument("--folder", default="trained", help="where all is written")
     parser.add_argument("--data_dir", help="your images, in folders train, validation")
-    parser.add_argument("--start", help="weights to begin with, such as unet_0-55")
     for option in ("steps", "batch_size", "patch_size", "evaluate_every", "seed"):
         parser.add_argument(f"--{option}", type=int)
     parser.add_argument("--learning_rate", type=float)
     arguments = vars(parser.parse_args())
     name = f"{arguments.pop('name')}_{arguments.pop('sigma')}"
     folder = pathlib.Path(arguments.pop("folder"))
-    data_dir, start = arguments.pop("data_dir"), arguments.pop("start")
+    data_dir = arguments.pop("data_dir")
     given = {key: value for key, value in arguments.items() if value is not None}
     keras.utils.set_random_seed(given.get("seed", 0))
     try:
         network, recipe, levels = build(name)
-        if start is not None:
-            weights = pretrained(start).get_weights()
-            if [one.shape for one in weights] != [one.shape for one in network.weights]:
-                raise ValueError(f"--start={start} must be of the same form as {name}")
-            network.set_weights(weights)
         images, validation = (
             load_natural_images(part, recipe.color, data_dir)
             for part in ("train", "validation")

@@ -5,8 +5,9 @@ from zoo.models.denoisers import pretrained as pretrained_denoiser
 from zoo.models.denoisers.pretrained import names
 from zoo.models.ldamp.network import ldamp
 
-# Given its level, from 2 to 500 grey levels.
-DENOISER = "unet_2-500"
+# Of 0 to 55 grey levels. Above, where D-AMP begins, it does no worse on the validation
+# photographs than one that was trained for 2 to 500.
+DENOISER = "unet_0-55"
 
 
 def pretrained(operator, depth=10, *, denoiser=DENOISER, **kwargs):
@@ -18,9 +19,9 @@ def pretrained(operator, depth=10, *, denoiser=DENOISER, **kwargs):
     Args:
         operator: a `zoo.layers.operators.LinearOperator` of images of one channel.
         depth: int, layers. Defaults to 10.
-        denoiser: str, the name of `zoo.models.denoisers.pretrained`. It must have been
-            trained for all levels that D-AMP meets: the first is about `255 sqrt(n / M)
-            |x| / sqrt(n)` grey levels. Defaults to `"unet_2-500"`.
+        denoiser: str, the name of `zoo.models.denoisers.pretrained`, one that is given
+            the level. D-AMP begins at about `255 sqrt(n / M) |x| / sqrt(n)` grey levels
+            and ends at a few. Defaults to `"unet_0-55"`.
         **kwargs: as for `zoo.models.ldamp.ldamp`.
 
     Returns:
@@ -36,7 +37,7 @@ def pretrained(operator, depth=10, *, denoiser=DENOISER, **kwargs):
     >>> from zoo.metrics import psnr
     >>> image = load_natural_images("test")["camera"][None, ::4, ::4]
     >>> operator = GaussianMatrix((64, 64, 1), 2048)
-    >>> network = pretrained(operator, denoiser="unet_0-55")
+    >>> network = pretrained(operator)
     >>> bool(psnr(network.predict(operator(image), verbose=0), image)[0] > 24)
     True
     """
