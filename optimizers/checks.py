@@ -54,10 +54,13 @@ def check_decay(name, value):
 
 def check_momentum(value):
     """Returns `value` as a float; raises ValueError unless it is in [0, 1]."""
-    momentum = check_not_negative("momentum", value)
-    if momentum > 1:
-        raise ValueError(f"`momentum` must be from 0 to 1. Received: momentum={value}")
-    return momentum
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (number and 0 <= value <= 1):
+        # Keras's words.
+        raise ValueError(
+            f"`momentum` must be a float between [0, 1]. Received: momentum={value!r}"
+        )
+    return float(value)
 
 
 def check_positive(name, value):

@@ -46,7 +46,7 @@ def define_flags(*studies):
     flags.DEFINE_string("logdir", "runs", "Folder for results and TensorBoard logs.")
     flags.DEFINE_integer("seed", 0, "First seed.", lower_bound=0, upper_bound=2**31 - 1)
     flags.DEFINE_integer(
-        "runs", None, "Seeds a condition.", lower_bound=1, upper_bound=10_000
+        "runs", None, "Seeds a condition.", lower_bound=1, upper_bound=100_000
     )
     flags.DEFINE_integer(
         "epochs", None, "Epochs a run.", lower_bound=1, upper_bound=10**6
