@@ -14,7 +14,7 @@ def generator(
     operator,
     blocks=2,
     width=32,
-    copies=3,
+    copies=2,
     *,
     stages=1,
     tied=True,
@@ -44,7 +44,7 @@ def generator(
         blocks: int >= 1, residual blocks of a stage. Defaults to 2.
         width: int >= 1, filters. Defaults to 32.
         copies: int >= 1, how often the network and `C` follow each other. Defaults to
-            3.
+            2.
         stages: int >= 1. Defaults to 1.
         tied: bool, whether copies share their weights. Defaults to `True`.
         consistency: `"hard"`, or `"soft"` with a weight of the measurements that is

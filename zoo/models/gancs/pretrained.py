@@ -14,7 +14,7 @@ SIZE = 128
 # How much more often low frequencies are measured.
 POWER = 3.0
 SETTINGS = {
-    "steps": 800,
+    "steps": 1600,
     "batch_size": 2,
     "learning_rate": 2e-3,
     "evaluate_every": 100,
