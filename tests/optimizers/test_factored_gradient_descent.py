@@ -446,8 +446,8 @@ def test_matrices_are_measured_one_by_one():
     [
         ({"learning_rate": -1.0}, "`learning_rate` must be a finite float from 0 up"),
         ({"learning_rate": "fast"}, "`learning_rate` should be float"),
-        ({"momentum": 1.5}, "`momentum` must be from 0 to 1"),
-        ({"momentum": -0.5}, "`momentum` must be a finite number from 0 up"),
+        ({"momentum": 1.5}, "`momentum` must be a float between [0, 1]"),
+        ({"momentum": -0.5}, "`momentum` must be a float between [0, 1]"),
         ({"left_rows": 0}, "`left_rows` must be None or an int from 1 up"),
         ({"left_rows": 2.0}, "`left_rows` must be None or an int from 1 up"),
         ({"left_rows": True}, "`left_rows` must be None or an int from 1 up"),
