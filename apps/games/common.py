@@ -2,11 +2,10 @@
 
 from absl import flags
 
-from zoo.study import Study
-from zoo.study.tuning import hold, refuse_hyperband
+from zoo.study.tuning import Comparison, hold, refuse_hyperband
 
 
-class GameStudy(Study):
+class GameStudy(Comparison):
     """An experiment of the report on optimisation in games."""
 
     name = "games"
@@ -61,13 +60,3 @@ class GameStudy(Study):
     def space(self, hp, config):
         refuse_hyperband(config)
         hold(hp, config)
-
-    def report(self, results, config):
-        if config.search != "grid":
-            # Its trials differ in what is tuned, too: they are no comparison.
-            return []
-        return self.sections(results, config)
-
-    def sections(self, results, config):
-        """Says what the runs of the grid show, a list of `zoo.study.Section`."""
-        raise NotImplementedError

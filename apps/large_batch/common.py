@@ -6,7 +6,7 @@ import math
 from absl import flags
 
 from zoo.models import alexnet, all_cnn, keskar, mlp, resnet
-from zoo.study import Study
+from zoo.study.tuning import Comparison
 
 RULES = {"fixed": lambda ratio: 1.0, "sqrt": math.sqrt, "linear": float}
 _SMALL = {"small_mlp": functools.partial(mlp, units=(128, 128))}
@@ -31,7 +31,7 @@ NETWORKS = {
 }
 
 
-class LargeBatchStudy(Study):
+class LargeBatchStudy(Comparison):
     """An experiment of the report on large batches."""
 
     name = "large_batch"
@@ -105,13 +105,3 @@ class LargeBatchStudy(Study):
         flags.DEFINE_integer(
             "eigenvalues", None, "Largest eigenvalues to find.", lower_bound=1
         )
-
-    def report(self, results, config):
-        if config.search != "grid":
-            # Its trials differ in what is tuned, too: they are no comparison.
-            return []
-        return self.sections(results, config)
-
-    def sections(self, results, config):
-        """Says what the runs of the grid show, a list of `zoo.study.Section`."""
-        raise NotImplementedError

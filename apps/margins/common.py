@@ -5,11 +5,11 @@ from absl import flags
 
 from zoo.data import corrupt_labels
 from zoo.models import convnet
-from zoo.study import Study, distribute, fit, jit_compile, load_data
-from zoo.study.tuning import around, between, hold
+from zoo.study import distribute, fit, jit_compile, load_data
+from zoo.study.tuning import Comparison, around, between, hold
 
 
-class MarginStudy(Study):
+class MarginStudy(Comparison):
     """An experiment of the report on margins: one data set, small networks, Adam."""
 
     name = "margins"
@@ -64,16 +64,6 @@ class MarginStudy(Study):
         least = max(config.batch_size // 4, 1)
         most = min(4 * config.batch_size, len(self.data.train[0]))
         hp.Int("batch_size", min(least, most), most, sampling="log")
-
-    def report(self, results, config):
-        if config.search != "grid":
-            # Its trials differ in what is tuned, too: they are no comparison.
-            return []
-        return self.sections(results, config)
-
-    def sections(self, results, config):
-        """Says what the runs of the grid show, a list of `zoo.study.Section`."""
-        raise NotImplementedError
 
     def wrong_labels(self, hp, seed, part="train"):
         """Returns the labels of a part, the point's fraction of them wrong."""

@@ -7,14 +7,13 @@ import numpy as np
 from absl import flags
 
 from zoo.solvers.matrix_sensing import solve
-from zoo.study import Study
-from zoo.study.tuning import hold, refuse_hyperband
+from zoo.study.tuning import Comparison, hold, refuse_hyperband
 
 # The report's problem: a 64 x 64 matrix of rank 2.
 SIZE, RANK = 64, 2
 
 
-class SensingStudy(Study):
+class SensingStudy(Comparison):
     """An experiment of the report on matrix sensing."""
 
     name = "matrix_sensing"
@@ -50,16 +49,6 @@ class SensingStudy(Study):
     def space(self, hp, config):
         refuse_hyperband(config)
         hold(hp, config)
-
-    def report(self, results, config):
-        if config.search != "grid":
-            # Its trials differ in what is tuned, too: they are no comparison.
-            return []
-        return self.sections(results, config)
-
-    def sections(self, results, config):
-        """Says what the runs of the grid show, a list of `zoo.study.Section`."""
-        raise NotImplementedError
 
     def check_measurements(self, config, size=SIZE, rank=RANK):
         """Refuses fewer measurements than `size` by `size` of `rank` have freedom."""

@@ -8,8 +8,8 @@ from matplotlib.ticker import MaxNLocator
 
 from zoo.data import bernoulli_gaussian, bernoulli_gaussian_fixture
 from zoo.metrics import nmse
-from zoo.study import Study, format_mean, new_figure
-from zoo.study.tuning import hold, refuse_hyperband
+from zoo.study import format_mean, new_figure
+from zoo.study.tuning import Comparison, hold, refuse_hyperband
 
 # The seed of the signals that errors are measured on, apart from all of training.
 HELD_OUT = 10**6
@@ -25,7 +25,7 @@ PAPER_TRAINING = {"steps": 5.0, "batch_size": 1000, "schedule": "layerwise"}
 HIGHEST, DIVERGES = 5.0, "diverges"
 
 
-class RecoveryStudy(Study):
+class RecoveryStudy(Comparison):
     """An experiment of the report on sparse recovery."""
 
     name = "sparse_recovery"
@@ -82,16 +82,6 @@ class RecoveryStudy(Study):
     def space(self, hp, config):
         refuse_hyperband(config)
         hold(hp, config)
-
-    def report(self, results, config):
-        if config.search != "grid":
-            # Its trials differ in what is tuned, too: they are no comparison.
-            return []
-        return self.sections(results, config)
-
-    def sections(self, results, config):
-        """Says what the runs of the grid show, a list of `zoo.study.Section`."""
-        raise NotImplementedError
 
     def seeds_of(self, hp, config, learned):
         """Declares seeds for the methods `learned`: others meet the same signals."""

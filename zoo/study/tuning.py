@@ -2,6 +2,22 @@
 
 import types
 
+from zoo.study.study import Study
+
+
+class Comparison(Study):
+    """A study whose report compares the runs of a grid, and is silent on a search."""
+
+    def report(self, results, config):
+        if config.search != "grid":
+            # Its trials differ in what is tuned, too: they are no comparison.
+            return []
+        return self.sections(results, config)
+
+    def sections(self, results, config):
+        """Says what the runs of the grid show, a list of `zoo.study.Section`."""
+        raise NotImplementedError
+
 
 def hold(hp, config, *flags):
     """Declares what a search does not compare: the first of each list, one seed.
