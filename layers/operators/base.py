@@ -150,7 +150,7 @@ class LinearOperator(keras.layers.Layer):
         Raises:
             ValueError: `step` is not as above.
         """
-        z, step = self.to_images(z), self._to_step(step)
+        z, step = self.to_images(z), self.to_step(step)
         if constants is None:
             constants = self.prox_constants(y)
         x = self.prox(z, constants, step)
@@ -161,6 +161,24 @@ class LinearOperator(keras.layers.Layer):
         smallest = np.finfo(self.float_dtype).tiny
         ratio = inner(left, left) / ops.maximum(inner(goal, goal), smallest)
         return x, ops.reshape(ops.sqrt(ratio), (-1,))
+
+    def prox_map(self, y, step):
+        """Returns `prox_l2` of one `y` and `step`, a function of `z`.
+
+        It makes once what depends on `y` and `step` alone.
+
+        Args:
+            y: `[batch, *measurement_shape]`.
+            step: float above 0, or a tensor: a scalar or `[batch]`.
+
+        Returns:
+            A function of `[batch, H, W, C]`.
+
+        Raises:
+            ValueError: `step` is not as above.
+        """
+        step, constants = self.to_step(step), self.prox_constants(y)
+        return lambda z: self.prox(self.to_images(z), constants, step)
 
     def prox(self, z, constants, step):
         """Returns `prox_l2` of tensors, with a step that broadcasts over images."""
@@ -258,6 +276,19 @@ class LinearOperator(keras.layers.Layer):
             )
         return ops.cast(y, self.measurement_dtype)
 
+    def to_step(self, step):
+        """Returns `step` as a tensor that broadcasts over images."""
+        if not ops.is_tensor(step):
+            step = ops.convert_to_numpy(step)
+        if _backend.is_concrete(step):
+            values = np.asarray(ops.convert_to_numpy(step), "float64")
+            if values.ndim > 1 or not (np.isfinite(values) & (values > 0)).all():
+                raise ValueError(
+                    "`step` must be a finite number above 0, or one an image. "
+                    f"Received: step={values}"
+                )
+        return ops.reshape(ops.cast(step, self.float_dtype), (-1, 1, 1, 1))
+
     def add_data(self, name, array):
         """Returns a weight of `float_dtype` that holds `array` and is not trained."""
         return self.add_weight(
@@ -305,18 +336,6 @@ class LinearOperator(keras.layers.Layer):
             return ops.convert_to_numpy(run(images)).astype("float64").ravel()
 
         return product
-
-    def _to_step(self, step):
-        if not ops.is_tensor(step):
-            step = ops.convert_to_numpy(step)
-        if _backend.is_concrete(step):
-            values = np.asarray(ops.convert_to_numpy(step), "float64")
-            if values.ndim > 1 or not (np.isfinite(values) & (values > 0)).all():
-                raise ValueError(
-                    "`step` must be a finite number above 0, or one an image. "
-                    f"Received: step={values}"
-                )
-        return ops.reshape(ops.cast(step, self.float_dtype), (-1, 1, 1, 1))
 
     def compute_output_shape(self, x_shape):
         return (x_shape[0], *self.measurement_shape)

@@ -40,12 +40,29 @@ class FourierDiagonal(LinearOperator):
     def prox(self, z, constants, step):
         if self.eigenvalues is None:
             return super().prox(z, constants, step)
-        gains = 1 / (1 + step * ops.cast(self.eigenvalues, z.dtype))
-        return self.filter(z + step * constants, gains)
+        return self.filter(z + step * constants, self._prox_gains(step))
+
+    def prox_map(self, y, step):
+        if self.eigenvalues is None:
+            return super().prox_map(y, step)
+        step = self.to_step(step)
+        gains = self._prox_gains(step)
+        run = _backend.real_filter(gains)
+        shift = self.filter(step * self.adjoint(y), gains)
+
+        def prox(z):
+            z = self.channels_first(self.to_images(z))
+            return self.channels_last(run(z)) + shift
+
+        return prox
+
+    def _prox_gains(self, step):
+        return 1 / (1 + step * ops.cast(self.eigenvalues, step.dtype))
 
     def filter(self, x, gains):
         """Returns images whose spectra are multiplied by `gains`, `[..., H, W]`."""
-        return self.channels_last(_backend.filter_real(self.channels_first(x), gains))
+        run = _backend.real_filter(gains)
+        return self.channels_last(run(self.channels_first(x)))
 
     def to_spectra(self, x):
         """Returns `fft2` of each channel, a pair of tensors `[batch, C, H, W]`."""

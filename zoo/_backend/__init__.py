@@ -52,27 +52,30 @@ def take(x, indices, axis):
     return tf.gather(x, indices, axis=axis)
 
 
-def filter_real(images, gains):
-    """The real filter `F^H diag(gains) F` of images, over their last two axes.
-
-    Args:
-        images: `[..., H, W]`, real.
-        gains: `[..., H, W]`, the same for `k` and `-k`, in the order of `fft2`.
+def real_filter(gains):
+    """Returns `F^H diag(gains) F`, a function of images, over their last two axes.
 
     TensorFlow and JAX transform half of the frequencies, which is all that real images
     have.
+
+    Args:
+        gains: `[..., H, W]`, the same for `k` and `-k`, in the order of `fft2`.
     """
-    backend = keras.backend.backend()
-    if backend not in ("tensorflow", "jax"):
-        real, imaginary = ops.fft2((images, ops.zeros_like(images)))
-        return ops.ifft2((gains * real, gains * imaginary))[0]
-    height, width = images.shape[-2:]
-    half = gains[..., : width // 2 + 1]
+    size, backend = gains.shape[-2:], keras.backend.backend()
+    half = gains[..., : size[1] // 2 + 1]
     if backend == "jax":
-        spectra = half * jax.numpy.fft.rfft2(images)
-        return jax.numpy.fft.irfft2(spectra, (height, width))
-    spectra = tf.signal.rfft2d(images)
-    return tf.signal.irfft2d(tf.cast(half, spectra.dtype) * spectra, (height, width))
+        transform, inverse = jax.numpy.fft.rfft2, jax.numpy.fft.irfft2
+    elif backend == "tensorflow":
+        transform, inverse = tf.signal.rfft2d, tf.signal.irfft2d
+        half = tf.complex(half, tf.zeros_like(half))
+    else:
+
+        def apply(images):
+            real, imaginary = ops.fft2((images, ops.zeros_like(images)))
+            return ops.ifft2((gains * real, gains * imaginary))[0]
+
+        return apply
+    return lambda images: inverse(half * transform(images), size)
 
 
 def subtract_products(optimizer, variable, *terms):

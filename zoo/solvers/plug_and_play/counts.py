@@ -52,14 +52,14 @@ class Pixelwise:
             inside = ops.clip(x, self.low, self.high)
             return self.slope(inside, y) + self.bend(inside, y) * (x - inside)
 
-        def prox(z, step):
-            root = self.root(z, y, per_image(step))
-            return ops.clip(root, self.low, self.high)
+        def prox(step):
+            column = per_image(step)
+            return lambda z: ops.clip(self.root(z, y, column), self.low, self.high)
 
         def dual(w, x, step):
             column = per_image(step)
             q = w + column * x
-            return q - column * prox(q / column, 1 / step)
+            return q - column * prox(1 / step)(q / column)
 
         return Term(gradient, prox, dual)
 

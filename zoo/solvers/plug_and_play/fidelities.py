@@ -11,7 +11,8 @@ class Term(typing.NamedTuple):
 
     Attributes:
         gradient: of `x`.
-        prox: of `z` and a step `[batch]`, `argmin_x f(x) + |x - z|^2 / (2 step)`.
+        prox: of a step `[batch]`, the function `argmin_x f(x) + |x - z|^2 / (2 step)`
+            of `z`.
         dual: of `w`, `x` and a step `[batch]`, the next dual variable in the space of
             images.
     """
@@ -49,13 +50,12 @@ class LeastSquares:
     def bind(self, operator, y):
         """Returns the `Term` of measurements."""
         back = operator.adjoint(y)
-        constants = operator.prox_constants(y)
 
         def gradient(x):
             return operator.gram(x) - back
 
-        def prox(z, step):
-            return operator.prox_l2(z, y, step, constants=constants)
+        def prox(step):
+            return operator.prox_map(y, step)
 
         def dual(w, x, step):
             # `A^T p` of the dual variable `p` of measurements: images are real.

@@ -13,9 +13,10 @@ from zoo.solvers.plug_and_play.fidelities import per_image
 
 def admm(term, denoise, step, dual_step):
     """`x <- D(v - u)`, `v <- prox(x + u)`, `u <- u + x - v`."""
+    prox = term.prox(step)
 
     def start(first, memory):
-        v = term.prox(first, step)
+        v = prox(first)
         state = {"x": first, "v": v, "u": first - v}
         return {**state, "point": first, "memory": memory}
 
@@ -23,7 +24,7 @@ def admm(term, denoise, step, dual_step):
         v, u = state["v"], state["u"]
         x, memory = denoise(v - u, state["memory"], look)
         point = x + u
-        v = term.prox(point, step)
+        v = prox(point)
         return {"x": x, "v": v, "u": point - v, "point": point, "memory": memory}
 
     return start, iterate
@@ -31,13 +32,14 @@ def admm(term, denoise, step, dual_step):
 
 def drs(term, denoise, step, dual_step):
     """`v = prox(z)`, `x <- D(2 v - z)`, `z <- z + x - v`."""
+    prox = term.prox(step)
 
     def start(first, memory):
         return {"x": first, "point": first, "memory": memory}
 
     def iterate(state, look):
         z = state["point"]
-        v = term.prox(z, step)
+        v = prox(z)
         x, memory = denoise(2 * v - z, state["memory"], look)
         return {"x": x, "point": z + x - v, "memory": memory}
 

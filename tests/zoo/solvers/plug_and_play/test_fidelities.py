@@ -47,7 +47,7 @@ def value(term, x, y):
 @pytest.mark.parametrize("step", [1e-3, 0.1, 2.0, 50.0])
 @pytest.mark.parametrize("term", TERMS, ids=["poisson", "photons"])
 def test_the_prox_is_the_scalar_root(term, step):
-    found = np.asarray(bind(term).prox(Z, np.full(1, step))).ravel()
+    found = np.asarray(bind(term).prox(np.full(1, step))(Z)).ravel()
     for x, y, z in zip(found, Y.ravel(), Z.ravel(), strict=True):
         if y == 0:
             dark = term.peak if isinstance(term, Poisson) else term.rate * 50
@@ -73,7 +73,7 @@ def test_the_prox_is_the_scalar_root(term, step):
 def test_newtons_steps_are_enough_for_any_photons(z, y, step, rate):
     term = PhotonCounting(samples=64, rate=rate)
     y, z = np.full((1, 1, 1, 1), float(y)), np.full((1, 1, 1, 1), z)
-    x = float(np.asarray(bind(term, y).prox(z, np.full(1, step))).item())
+    x = float(np.asarray(bind(term, y).prox(np.full(1, step))(z)).item())
     assert x >= 0
     if y.item() == 0:
         expected = max(z.item() - step * rate * 64, 0.0)
@@ -115,7 +115,7 @@ def test_mu_and_smoothness_bound_the_slope_of_the_gradient_everywhere(term):
 def test_the_prox_stays_in_the_box(make):
     term = make(0.2, 0.9)
     y, z = np.full((1, 1, 1, 1), 3.0), np.array([[[[-5.0]]], [[[0.5]]], [[[5.0]]]])
-    found = np.asarray(bind(term, y).prox(z, np.full(3, 0.01))).ravel()
+    found = np.asarray(bind(term, y).prox(np.full(3, 0.01))(z)).ravel()
     for x, start in zip(found, z.ravel(), strict=True):
         best = minimize_scalar(
             lambda x, start=start: 0.01 * value(term, x, 3.0) + (x - start) ** 2 / 2,
@@ -163,7 +163,7 @@ def test_least_squares_is_that_of_the_operator():
     term = LeastSquares().bind(operator, ops.convert_to_tensor(y))
     np.testing.assert_allclose(np.asarray(term.gradient(x)), 0, atol=1e-12)
     step = np.array([0.5, 2.0])
-    best = np.asarray(term.prox(z, step))
+    best = np.asarray(term.prox(step)(z))
     left = np.asarray(term.gradient(best)) + (best - z) / step.reshape(2, 1, 1, 1)
     np.testing.assert_allclose(left, 0, atol=1e-12)
     # The same dual step in the space of measurements.
