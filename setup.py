@@ -43,8 +43,9 @@ setup(
     python_requires=">=3.10",
     packages=sorted(PACKAGE_DIRS),
     package_dir=PACKAGE_DIRS,
-    package_data={
-        f"zoo.models.{name}": ["weights/*.md", "weights/*/*.npz"]
+    package_data={"zoo": ["py.typed"]}
+    | {
+        f"zoo.models.{name}": ["weights/*.md", "weights/*/*"]
         for name in ("denoisers", "gancs", "projector", "unrolled")
     },
     install_requires=[
@@ -78,7 +79,7 @@ setup(
         "onnx": ["onnx", "onnxruntime", "tf2onnx"],
         "gpu": ["tensorflow[and-cuda]>=2.19"],
         "test": [
-            *("build", "hypothesis", "jax", "pytest", "pytest-xdist", "ruff"),
+            *("build", "hypothesis", "jax", "mypy", "pytest", "pytest-xdist", "ruff"),
             "setuptools>=77",
         ],
     },

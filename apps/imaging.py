@@ -18,39 +18,41 @@ MULTIPLE = 8
 
 
 def load_images(config):
-    """Returns the names of test images, and the images `[batch, side, side, 1]`.
+    """Returns names of images, and the images `[batch, side, side, 1]`.
+
+    They are the middles of `--images`, or of all the test images of `--data_dir`. A
+    search takes all validation images instead.
 
     Raises:
         ValueError: with one line that names the flag.
     """
+    split = "test" if config.search == "grid" else "validation"
     try:
-        known = load_natural_images("test", data_dir=config.data_dir)
+        known = load_natural_images(split, data_dir=config.data_dir)
     except (ValueError, FileNotFoundError) as error:
         raise ValueError(f"--data_dir={config.data_dir}: {error}") from None
-    if config.data_dir is None:
+    names = list(known)
+    if config.data_dir is None and split == "test":
         known[PHANTOM] = phantom(SIDE)
         names = config.images
-    else:
-        names = list(known)
     for name in names:
         if name not in known:
             raise ValueError(f"--images={name} must hold some of {', '.join(known)}")
     if not names or len(set(names)) < len(names):
         raise ValueError("--images must hold different names, one at least")
+    size = config.image_size or MULTIPLE
+    if size % MULTIPLE:
+        raise ValueError(f"--image_size={size} must be a multiple of {MULTIPLE}")
     side = min(min(known[name].shape[:2]) for name in names)
-    side -= side % MULTIPLE
-    if side < MULTIPLE:
-        raise ValueError(f"--images must have sides from {MULTIPLE} pixels up")
+    if side < size:
+        raise ValueError(
+            f"--image_size={size} must not be above the sides of --images, from {side} "
+            "up"
+        )
+    side -= side % size
     images = np.stack([middle(known[name], side) for name in names])
     if config.image_size:
-        try:
-            images = average_pool(images, config.image_size)
-        except ValueError as error:
-            raise ValueError(f"--image_size={config.image_size}: {error}") from None
-    if images.shape[1] % MULTIPLE:
-        raise ValueError(
-            f"--image_size={config.image_size} must be a multiple of {MULTIPLE}"
-        )
+        images = average_pool(images, size)
     return names, images.astype("float32")
 
 

@@ -7,6 +7,7 @@ Ends with exit code 1 if a bound is broken.
 
 import functools
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -14,16 +15,23 @@ from timing import print_table, run_sections, verdicts
 
 from zoo.apps.deep_unrolling.common import timed
 from zoo.apps.deep_unrolling.compressive import METHODS, recover
+from zoo.apps.plug_and_play.projector import (
+    bounded_projector,
+    consistent,
+    patches,
+    solve,
+)
+from zoo.apps.plug_and_play.restorations import RESTORATIONS
 from zoo.data import average_pool, load_natural_images
 from zoo.layers.operators import GaussianMatrix
-from zoo.metrics import snr
+from zoo.metrics import psnr, snr
 from zoo.models import gancs
 from zoo.models.gancs.networks import operator_of
 
 SIDE, QUICK_SIDE, RATES, RATE = 128, 64, (0.05, 0.1, 0.15, 0.2, 0.25), 0.25
 ITERATIONS = DEPTH = 10
 NLM_GAIN, FASTER, ONSAGER_GAIN, GAP = 1.5, 10, 2.0, 0.5
-GANCS_GAIN, MILLISECONDS = 4.0, 20.0
+GANCS_GAIN, MILLISECONDS, KINDS = 4.0, 20.0, 4
 
 
 @functools.cache
@@ -106,6 +114,29 @@ def evolution(quick):
     return good
 
 
+def projector(quick):
+    """One projector beside wavelets, on each task."""
+    truth = patches(load_natural_images("test"), 16 if quick else 128, 0)
+    iterations, network = 100 if quick else 300, bounded_projector()
+    rows, above = [], {}
+    for task in RESTORATIONS.values():
+        operator = task.operator(truth.shape[1:], 0)
+        y, scores = task.measure(operator, truth, 0), []
+        for one in (None, network):
+            with warnings.catch_warnings():
+                # Of those that did not stand still within their iterations.
+                warnings.simplefilter("ignore", UserWarning)
+                found = solve(task, one, operator, y, truth, iterations).x
+            scores.append(psnr(consistent(task, operator, found, y), truth).mean())
+        above[task.kind] = above.get(task.kind, True) and scores[1] > scores[0]
+        rows.append([task.title, *(f"{score:.2f}" for score in scores)])
+    print_table(["task", "wavelets, dB", "projector, dB"], rows)
+    won = sum(above.values())
+    check = {f">= {KINDS} of {len(above)} kinds": won >= KINDS}
+    print(f"\nThe projector is above the wavelets on {won}: {verdicts(check)}")
+    return all(check.values())
+
+
 def undersampling(quick):
     """GANCS beside zero-filling, and its time."""
     truth, rows, good = photographs(SIDE), [], True
@@ -140,5 +171,5 @@ def cells(name, run):
 
 if __name__ == "__main__":
     keras.utils.set_random_seed(0)
-    parts = (damp, ldamp, onsager, evolution, undersampling)
+    parts = (damp, ldamp, onsager, evolution, undersampling, projector)
     sys.exit(run_sections(__doc__, {part.__name__: part for part in parts}))

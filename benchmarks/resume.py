@@ -59,7 +59,12 @@ def started(study, logdir, flags=()):
 
 def opens(logdir):
     """What changes as a folder of `logdir` is opened."""
-    return {path.stat().st_mtime_ns for path in logdir.rglob("config.json")}
+    # `os.walk` passes over folders that the study removes meanwhile.
+    return {
+        os.stat(os.path.join(folder, "config.json")).st_mtime_ns
+        for folder, _, files in os.walk(logdir)
+        if "config.json" in files
+    }
 
 
 def run(study, logdir, flags=()):

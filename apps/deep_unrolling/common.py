@@ -6,14 +6,17 @@ import numpy as np
 from absl import flags
 
 from zoo.apps.imaging import load_images, picture_grid
-from zoo.study import Section, Study
+from zoo.study import Section
+from zoo.study.tuning import Comparison, hold, refuse_hyperband
 
 
-class UnrollingStudy(Study):
+class UnrollingStudy(Comparison):
     """An experiment of the report on unrolled networks for images."""
 
     name = "deep_unrolling"
     objective = ("psnr", "max")
+    # The flag of the problems that methods are compared on.
+    compared: str | None = None
 
     @classmethod
     def define_flags(cls):
@@ -34,13 +37,15 @@ class UnrollingStudy(Study):
     def check_common(self, config, methods):
         """Checks the flags of all experiments, and loads the images."""
         self.check_choices(config, "method", methods)
-        if config.search != "grid":
-            raise ValueError(f"--search={config.search} must be grid: nothing is tuned")
         if config.strategy != "none":
             raise ValueError(
                 f"--strategy={config.strategy} must be none: nothing is trained"
             )
         self.names, self.truth = load_images(config)
+
+    def space(self, hp, config):
+        refuse_hyperband(config)
+        hold(hp, config, self.compared)
 
     def finished(self, results, config, methods, **point):
         """Yields each of `methods` that has finished at a point, and its runs."""

@@ -5,6 +5,7 @@ import functools
 import warnings
 from collections.abc import Callable
 
+import keras
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -44,7 +45,8 @@ class Method:
 
     Attributes:
         title: str.
-        denoiser: function without arguments, of which D-AMP takes what it returns.
+        denoiser: function of a strength to a denoiser, one that takes noise for so many
+            times what it is told, or so many times the weight of a prior.
         learned: whether it is a network of `--depth` layers, or D-AMP.
         onsager: whether with Onsager's term.
         style: dict, how its curves are drawn.
@@ -57,19 +59,29 @@ class Method:
     style: dict = dataclasses.field(default_factory=dict)
 
 
-def _network():
-    return pretrained(DENOISER)
+def _network(strength):
+    network = pretrained(DENOISER)
+    if strength == 1:
+        return network
+    image, level = network.inputs
+    return keras.Model([image, level], network([image, strength * level]))
+
+
+def _function(denoise):
+    return lambda strength: lambda images, sigma: denoise(images, strength * sigma)
 
 
 METHODS = {
-    "tv": Method("D-AMP, TV", lambda: TotalVariation(1.0), style={"color": "tab:gray"}),
+    "tv": Method("D-AMP, TV", TotalVariation, style={"color": "tab:gray"}),
     "wavelet": Method(
         "D-AMP, wavelets",
-        lambda: Wavelet(1.4, levels=3),
+        lambda strength: Wavelet(1.4 * strength, levels=3),
         style={"color": "tab:olive"},
     ),
-    "nlm": Method("D-AMP, NLM", lambda: non_local_means, style={"color": "tab:brown"}),
-    "bm3d": Method("D-AMP, BM3D", lambda: bm3d, style={"color": "tab:purple"}),
+    "nlm": Method(
+        "D-AMP, NLM", _function(non_local_means), style={"color": "tab:brown"}
+    ),
+    "bm3d": Method("D-AMP, BM3D", _function(bm3d), style={"color": "tab:purple"}),
     "ldit": Method(
         "LDIT",
         _network,
@@ -81,7 +93,7 @@ METHODS = {
 }
 
 
-def recover(method, operator, y, truth, iterations, depth):
+def recover(method, operator, y, truth, iterations, depth, strength=1.0):
     """Recovers images by a `Method`, and measures all that is told of it.
 
     Args:
@@ -91,11 +103,12 @@ def recover(method, operator, y, truth, iterations, depth):
         truth: images `[batch, height, width, 1]`.
         iterations: int, of D-AMP at most.
         depth: int, layers of a network.
+        strength: float above 0, of the denoiser. Defaults to 1.
 
     Returns:
         Dict of scalars and arrays.
     """
-    denoiser = method.denoiser()
+    denoiser = method.denoiser(strength)
     if method.learned:
         network = ldamp(operator, denoiser, depth, onsager=method.onsager)
         found = by_network(network, y, truth)
@@ -162,6 +175,7 @@ class Compressive(UnrollingStudy):
     """Tables of PSNR and time by rate, the error's distribution, state evolution."""
 
     experiment = "compressive"
+    compared = "rate"
     title = "Deep unrolling: compressive sensing of images"
     presets = {
         "quick": {
@@ -216,10 +230,17 @@ class Compressive(UnrollingStudy):
         hp.Choice("rate", config.rate)
         self.seeds(hp, config)
 
+    def space(self, hp, config):
+        super().space(hp, config)
+        hp.Choice("method", config.method)
+        hp.Float("strength", 0.5, 2.0, sampling="log")
+
     def run(self, hp, config, logdir):
         operator, y = self.problem(hp.get("rate"), hp.get("seed"), config)
         method, most = METHODS[hp.get("method")], (config.iterations, config.depth)
-        return recover(method, operator, y, self.truth, *most)
+        # Which a search chooses.
+        strength = hp.values.get("strength", 1.0)
+        return recover(method, operator, y, self.truth, *most, strength)
 
     def problem(self, rate, seed, config):
         """Returns the operator and the measurements of a rate, made once."""
@@ -231,7 +252,7 @@ class Compressive(UnrollingStudy):
             self.problems = {(rate, seed): (operator, np.asarray(operator(self.truth)))}
         return self.problems[rate, seed]
 
-    def report(self, results, config):
+    def sections(self, results, config):
         highest = max(config.rate)
         return [
             self._table(results, config),

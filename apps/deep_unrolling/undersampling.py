@@ -17,6 +17,7 @@ from zoo.models.gancs.networks import operator_of
 from zoo.models.gancs.pretrained import SIZE, accelerations
 from zoo.solvers.plug_and_play import TotalVariation, Wavelet, pnp_admm
 from zoo.study import Section, format_mean, new_figure
+from zoo.study.tuning import tunable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +26,8 @@ class Method:
 
     Attributes:
         title: str.
-        make: function of a generator, its operator and the most iterations to a
-            function of measurements to images.
+        make: function of a generator, its operator, the most iterations, and factors of
+            a prior's weight and step, to a function of measurements to images.
         style: dict, how its curves are drawn.
     """
 
@@ -35,19 +36,21 @@ class Method:
     style: dict
 
 
-def _zero_filling(generator, operator, iterations):
+def _zero_filling(generator, operator, iterations, *factors):
     return lambda y: ops.convert_to_numpy(operator.adjoint(y))
 
 
-def _prior(prior, step):
-    def make(generator, operator, iterations):
-        settings = {"step": step, "iterations": iterations, "tolerance": 1e-4}
-        return lambda y: pnp_admm(y, operator, prior, **settings).x
+def _prior(prior, weight, step, **options):
+    def make(generator, operator, iterations, weight_factor, step_factor):
+        denoiser = prior(weight_factor * weight, **options)
+        settings = {"iterations": iterations, "tolerance": 1e-4}
+        settings["step"] = step_factor * step
+        return lambda y: pnp_admm(y, operator, denoiser, **settings).x
 
     return make
 
 
-def _generator(generator, operator, iterations):
+def _generator(generator, operator, iterations, *factors):
     run = _backend.compiled(lambda y: generator(y, training=False), generator)
     return lambda y: ops.convert_to_numpy(run(y))
 
@@ -55,22 +58,20 @@ def _generator(generator, operator, iterations):
 # Weights and steps are the best of a few on the validation photographs, at R = 4 and 8.
 METHODS = {
     "zero_filling": Method("zero-filling", _zero_filling, {"color": "tab:gray"}),
-    "tv": Method(
-        "TV", _prior(TotalVariation(0.001), step=100.0), {"color": "tab:orange"}
-    ),
+    "tv": Method("TV", _prior(TotalVariation, 0.001, 100.0), {"color": "tab:orange"}),
     "wavelet": Method(
-        "CS-wavelet",
-        _prior(Wavelet(0.001, levels=3), step=10.0),
-        {"color": "tab:olive"},
+        "CS-wavelet", _prior(Wavelet, 0.001, 10.0, levels=3), {"color": "tab:olive"}
     ),
     "gancs": Method("GANCS", _generator, {"color": "tab:green"}),
 }
+FACTORS = ("weight_factor", "step_factor")
 
 
 class Undersampling(UnrollingStudy):
     """Tables and pictures of images from one frequency in a few."""
 
     experiment = "undersampling"
+    compared = "acceleration"
     title = "Deep unrolling: images from a part of k-space"
     presets = {
         "quick": {
@@ -108,11 +109,21 @@ class Undersampling(UnrollingStudy):
         hp.Choice("acceleration", config.acceleration)
         self.seeds(hp, config)
 
+    def space(self, hp, config):
+        super().space(hp, config)
+        priors = tunable(config, "method", "weights and steps", ["tv", "wavelet"])
+        hp.Choice("method", priors)
+        for name in FACTORS:
+            hp.Float(name, 0.1, 10.0, sampling="log")
+
     def run(self, hp, config, logdir):
         generator = self.network(hp.get("acceleration"))
         operator = operator_of(generator)
         y = ops.convert_to_numpy(operator(self.truth))
-        method = METHODS[hp.get("method")].make(generator, operator, config.iterations)
+        # Which a search chooses.
+        factors = (hp.values.get(name, 1.0) for name in FACTORS)
+        make = METHODS[hp.get("method")].make
+        method = make(generator, operator, config.iterations, *factors)
         recover = functools.partial(method, y)
         with warnings.catch_warnings():
             # Of those that did not stand still within their iterations.
@@ -135,7 +146,7 @@ class Undersampling(UnrollingStudy):
             self.networks[acceleration] = pretrained(acceleration)
         return self.networks[acceleration]
 
-    def report(self, results, config):
+    def sections(self, results, config):
         rows = []
         figure, ax = new_figure(
             "Images from one frequency in R", "R, acceleration", "SNR, dB"

@@ -11,7 +11,7 @@ from zoo.apps.imaging import check_bm3d, load_images
 from zoo.apps.plug_and_play.denoisers import DENOISERS, LEVEL
 from zoo.apps.plug_and_play.tasks import TASKS
 from zoo.solvers import plug_and_play
-from zoo.study import Study
+from zoo.study.tuning import Comparison, hold, refuse_hyperband
 
 SOLVERS = {
     name: getattr(plug_and_play, f"pnp_{name}")
@@ -21,7 +21,7 @@ SOLVERS = {
 SMALLEST_CHANGE = 1e-5
 
 
-class PlugAndPlayStudy(Study):
+class PlugAndPlayStudy(Comparison):
     """An experiment of the report on Plug-and-Play methods."""
 
     name = "plug_and_play"
@@ -47,11 +47,6 @@ class PlugAndPlayStudy(Study):
         self.check_choices(config, "denoiser", DENOISERS)
         self.check_choices(config, "solver", SOLVERS)
         self.check_numbers(config, "step", 1e-6, 1e6)
-        if config.search == "hyperband":
-            raise ValueError(
-                "--search=hyperband changes epochs, which there are none of: use "
-                "random or bayesian"
-            )
         if config.strategy != "none":
             raise ValueError(
                 f"--strategy={config.strategy} must be none: nothing is trained"
@@ -61,18 +56,19 @@ class PlugAndPlayStudy(Study):
         self.problems, self.networks = {}, {}
 
     def grid(self, hp, config):
+        hp.Choice("task", config.task)
         self.compared(hp, config)
         hp.Choice("step", config.step)
         self.seeds(hp, config)
 
     def space(self, hp, config):
+        refuse_hyperband(config)
+        hold(hp, config, "task")
         self.compared(hp, config)
         hp.Float("step", 0.1, 10.0, sampling="log")
-        self.seeds(hp, config)
 
     def compared(self, hp, config):
-        """Declares what is compared."""
-        hp.Choice("task", config.task)
+        """Declares what recovers."""
         hp.Choice("denoiser", config.denoiser)
         hp.Choice("solver", config.solver)
 
@@ -105,18 +101,15 @@ class PlugAndPlayStudy(Study):
                 **settings,
             )
 
-    def report(self, results, config):
-        if config.search != "grid":
-            # Its trials differ in the step, too: they are no comparison.
-            return []
+    def sections(self, results, config):
         return [
             section
             for task in config.task
             if len(results.select(task=task))
-            for section in self.sections(results, config, task)
+            for section in self.sections_of(results, config, task)
         ]
 
-    def sections(self, results, config, task):
+    def sections_of(self, results, config, task):
         """Returns the sections on one task."""
         raise NotImplementedError
 

@@ -92,7 +92,7 @@ class Contraction(PlugAndPlayStudy):
             lipschitz_bound=self.bounds.get(name),
         )
 
-    def sections(self, results, config, task):
+    def sections_of(self, results, config, task):
         title, rows, findings = TASKS[task].title, [], []
         factors, axis = new_figure(
             f"{title}: contraction of a step",

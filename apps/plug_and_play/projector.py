@@ -21,7 +21,7 @@ from zoo.data import PatchSampler, load_natural_images
 from zoo.metrics import psnr
 from zoo.models.projector import pretrained
 from zoo.solvers.plug_and_play import Wavelet, pnp_admm
-from zoo.study import Study
+from zoo.study.tuning import Comparison, hold, refuse_hyperband, tunable
 
 PRIORS = ("wavelet", "projector", "specialised")
 # Of photographs: moon's pixels are doubled, which any x2 super-resolution would find.
@@ -34,7 +34,7 @@ LOOKS = 6
 LOOKED_AT = 4
 
 
-class Projector(Study):
+class Projector(Comparison):
     """Recovers patches by one projector, changing the operator alone."""
 
     name = "plug_and_play"
@@ -83,31 +83,29 @@ class Projector(Study):
     def prepare(self, config):
         self.check_choices(config, "restoration", RESTORATIONS)
         self.check_choices(config, "prior", PRIORS)
-        if config.search == "hyperband":
-            raise ValueError(
-                "--search=hyperband changes epochs, which there are none of: use random"
-            )
         if config.strategy != "none":
             raise ValueError(f"--strategy={config.strategy} must be none")
+        split = "test" if config.search == "grid" else "validation"
         try:
-            photographs = load_natural_images("test", data_dir=config.data_dir)
-            sampler = PatchSampler(
-                photographs, SIDE, scales=(SCALE,), augment=False, seed=config.seed
-            )
+            photographs = load_natural_images(split, data_dir=config.data_dir)
+            self.truth = patches(photographs, config.patches, config.seed)
         except (ValueError, FileNotFoundError) as error:
             raise ValueError(f"--data_dir={config.data_dir}: {error}") from None
         self.names = list(photographs)
-        self.truth = sampler.batch(0, config.patches)
-        network = pretrained()
-        # Its residual has no bound, and compressive sensing would run away with it.
-        estimate = ops.clip(network.output, 0.0, 1.0)
-        self.projector = keras.Model(network.inputs[0], estimate)
+        self.projector = bounded_projector()
         self.decision = Decision(pretrained("image_discriminator_32"))
 
     def grid(self, hp, config):
         hp.Choice("restoration", config.restoration)
         hp.Choice("prior", config.prior)
         self.seeds(hp, config)
+
+    def space(self, hp, config):
+        refuse_hyperband(config)
+        hold(hp, config, "restoration")
+        priors = tunable(config, "prior", "steps", ["wavelet", "projector"])
+        hp.Choice("prior", priors)
+        hp.Float("step_factor", 0.1, 10.0, sampling="log")
 
     def run(self, hp, config, logdir):
         task, prior = RESTORATIONS[hp.get("restoration")], hp.get("prior")
@@ -117,7 +115,12 @@ class Projector(Study):
         if prior == "specialised":
             estimates = self.specialised(task, operator, y, hp.get("seed"), config)
         else:
-            result = self.solve(task, prior, operator, y, config)
+            # Which a search chooses.
+            factor = hp.values.get("step_factor", 1.0)
+            projector = self.projector if prior == "projector" else None
+            result = solve(
+                task, projector, operator, y, self.truth, config.iterations, factor
+            )
             estimates = consistent(task, operator, result.x, y)
             found = {
                 **progress(result),
@@ -136,27 +139,6 @@ class Projector(Study):
             "estimate": estimates[0],
             "start": start[0],
         }
-
-    def solve(self, task, prior, operator, y, config):
-        """Recovers patches by ADMM with the projector or with wavelets."""
-        weight, step = task.wavelet
-        denoiser = Wavelet(weight)
-        if prior == "projector":
-            denoiser, step = self.projector, 1 / task.penalty
-        return pnp_admm(
-            y,
-            operator,
-            denoiser,
-            step=step,
-            iterations=self.iterations(task, prior, config),
-            start=first_images(operator, y),
-            truth=self.truth,
-        )
-
-    def iterations(self, task, prior, config):
-        """Returns the iterations at most."""
-        most = config.iterations
-        return min(most, task.iterations) if prior == "projector" else most
 
     def specialised(self, task, operator, y, seed, config):
         """Returns the estimates of a network that is trained for a task."""
@@ -181,7 +163,7 @@ class Projector(Study):
                 operator,
                 recorded,
                 step=1 / task.penalty,
-                iterations=self.iterations(task, "projector", config),
+                iterations=min(config.iterations, task.iterations),
                 start=first_images(operator, y),
             )
         looks = np.unique(np.geomspace(1, len(estimates), LOOKS).round()).astype(int)
@@ -195,14 +177,58 @@ class Projector(Study):
             "misfit_curve": np.array([misfit(operator, x, y) for x in chosen]),
         }
 
-    def report(self, results, config):
-        if config.search != "grid":
-            return []
+    def sections(self, results, config):
         return [
             comparison(results, config, self.names),
             pictures(results, config, self.truth[0]),
             convergence(results, config),
         ]
+
+
+def patches(photographs, count, seed):
+    """Returns patches of photographs at half their size, `[count, 32, 32, 1]`."""
+    return PatchSampler(
+        photographs, SIDE, scales=(SCALE,), augment=False, seed=seed
+    ).batch(0, count)
+
+
+def bounded_projector():
+    """Returns the trained projector, whose estimates are cut off at 0 and 1."""
+    network = pretrained()
+    # Its residual has no bound, and compressive sensing would run away with it.
+    estimate = ops.clip(network.output, 0.0, 1.0)
+    return keras.Model(network.inputs[0], estimate)
+
+
+def solve(task, projector, operator, y, truth, iterations, factor=1.0):
+    """Recovers patches by ADMM with a projector, or with wavelets if it is `None`.
+
+    Args:
+        task: a `Restoration`.
+        projector: a model, or `None`.
+        operator: a `zoo.layers.operators.LinearOperator`.
+        y: its measurements of `truth`.
+        truth: patches `[batch, 32, 32, 1]`.
+        iterations: int, the most.
+        factor: float above 0, of the task's step. Defaults to 1.
+
+    Returns:
+        A `PlugAndPlayResult`.
+    """
+    weight, step = task.wavelet
+    denoiser = Wavelet(weight)
+    if projector is not None:
+        denoiser, step = projector, 1 / task.penalty
+        iterations = min(iterations, task.iterations)
+    return pnp_admm(
+        y,
+        operator,
+        denoiser,
+        step=factor * step,
+        iterations=iterations,
+        start=first_images(operator, y),
+        truth=truth,
+    )
 
 
 def consistent(task, operator, images, y):

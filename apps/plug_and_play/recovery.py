@@ -71,7 +71,7 @@ class Recovery(PlugAndPlayStudy):
         start = fidelity.start(operator, ops.convert_to_tensor(y))
         return np.clip(ops.convert_to_numpy(start), 0, 1)
 
-    def sections(self, results, config, task):
+    def sections_of(self, results, config, task):
         rows = []
         figure, ax = new_figure(
             TASKS[task].title, "iteration", "PSNR, dB", xscale="log"

@@ -104,7 +104,7 @@ def test_each_operator_measures_what_it_is_asked_for(call, results, tmp_path):
         (("--images=lena",), "--images=lena must hold some of"),
         (("--image_size=60",), "--image_size=60"),
         (("--image_size=256", "--rate=0.9"), "--operator=gaussian needs a matrix"),
-        (("--search=random",), "--search=random must be grid"),
+        (("--search=hyperband",), "--search=hyperband changes epochs"),
         (("--strategy=mirrored",), "--strategy=mirrored must be none"),
     ],
 )

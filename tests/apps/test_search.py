@@ -7,10 +7,12 @@ import pytest
 
 from zoo.apps import (
     critical_periods,
+    deep_unrolling,
     games,
     large_batch,
     margins,
     matrix_sensing,
+    plug_and_play,
     sparse_recovery,
 )
 from zoo.apps.games import small
@@ -18,7 +20,10 @@ from zoo.study.runner import run_point, search_space
 
 # The app of the fixture `call`.
 EXPERIMENTS = games.EXPERIMENTS
-APPS = (critical_periods, games, large_batch, margins, matrix_sensing, sparse_recovery)
+APPS = (
+    *(critical_periods, deep_unrolling, games, large_batch, margins, matrix_sensing),
+    *(plug_and_play, sparse_recovery),
+)
 STUDIES = {
     f"{study.name} {study.experiment}": study
     for app in APPS
@@ -42,6 +47,7 @@ WITH_EPOCHS = {
 TINY_IMAGES = {"limit": 200, "epochs": 1, "runs": 1}
 TINY = {
     "critical_periods": {**TINY_IMAGES, "epochs": 5, "model": ["small_fc"]},
+    "deep_unrolling": {"iterations": 3},
     "games": {
         **{"steps": 5, "actions": 3, "per_mode": 2, "check_every": 2},
         **{"iterations": 4, "long_iterations": 4, "tuned_iterations": 4},
@@ -52,6 +58,7 @@ TINY = {
         **{"eigenvalues": 1, "target_loss": 10.0, "alpha": [1.0]},
     },
     "margins": {**TINY_IMAGES, "width": [2, 4]},
+    "plug_and_play": {"iterations": 3, "image_size": 32, "patches": 2},
     "matrix_sensing": {"iterations": 3, "rank": ["2", "3"]},
     "sparse_recovery": {
         **{"measurements": 10, "unknowns": 20, "iterations": 3, "depth": 2},
@@ -199,6 +206,9 @@ def test_unrolled_networks_are_trained_at_the_rates_of_the_point(
         ("matrix_sensing covariance", {"rank": (1, 3)}, "error"),
         ("matrix_sensing measurements", {"learning_rate": (0.05, 0.5)}, "error"),
         ("sparse_recovery layers", {"weight_factor": (0.1, 10.0)}, "nmse"),
+        ("deep_unrolling undersampling", {"step_factor": (0.1, 10.0)}, "psnr"),
+        ("plug_and_play recovery", {"step": (0.1, 10.0)}, "psnr"),
+        ("plug_and_play projector", {"step_factor": (0.1, 10.0)}, "psnr"),
     ],
 )
 def test_runs_read_what_is_tuned(prepared, tmp_path, name, changed, number):
@@ -250,6 +260,7 @@ def test_hyperband_needs_epochs(prepared, name):
         ("matrix_sensing covariance", "truncation"),
         ("matrix_sensing measurements", "cg"),
         ("sparse_recovery layers", "amp_bg"),
+        ("deep_unrolling undersampling", "gancs"),
     ],
 )
 def test_methods_without_numbers_to_tune_are_one_line(prepared, name, method):
@@ -268,3 +279,23 @@ def test_a_search_reports_its_best_trials_alone(call, results, tmp_path, capsys)
     assert call(tmp_path / "other", *flags, "--search=hyperband") == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "--search=hyperband changes epochs, which there are none of" in line
+
+
+@pytest.mark.parametrize("method", ["tv", "nlm", "ldamp"])
+def test_strength_reaches_every_kind_of_denoiser(prepared, tmp_path, method):
+    name = "deep_unrolling compressive"
+    small = {"method": [method], "rate": [0.25], "image_size": 32, "depth": 2}
+    study, config = prepared(name, **small)
+    point, found = draw(search_space(study, config), 0), []
+    for strength in (0.5, 1.0, 2.0):
+        point.values["strength"] = strength
+        result = run_point(study, config, point, tmp_path / f"{strength}")
+        assert result["reason"] == ""
+        found.append(result["scalars"]["psnr"])
+    assert len(set(found)) == 3
+
+
+def test_images_are_tuned_on_photographs_that_no_test_is_of(prepared):
+    for name in ("deep_unrolling compressive", "plug_and_play recovery"):
+        tuned, tested = (prepared(name, way)[0].names for way in ("random", "grid"))
+        assert tuned and not set(tuned) & set(tested)

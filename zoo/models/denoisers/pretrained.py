@@ -6,6 +6,7 @@ import io
 import pathlib
 from collections.abc import Callable
 
+import keras
 import numpy as np
 
 from zoo._files import write_atomically
@@ -13,6 +14,7 @@ from zoo.layers.fold_normalization import fold_normalization
 from zoo.layers.real_spectral_norm import RealSpectralNormConv2D
 from zoo.losses.checks import check_choice
 from zoo.models.denoisers.networks import dncnn, simple_cnn, unet
+from zoo.models.weight_files import read
 
 FOLDER = pathlib.Path(__file__).with_name("weights")
 WEIGHTS = ("natural_images",)
@@ -84,7 +86,7 @@ def build(name):
     return network, recipe, (levels[0], levels[-1])
 
 
-def pretrained(name, weights="natural_images"):
+def pretrained(name: str, weights: str = "natural_images") -> keras.Model:
     """Returns a denoiser that was trained on photographs.
 
     Its weights come with the package. `zoo/models/denoisers/weights/README.md` says how
@@ -113,7 +115,7 @@ def pretrained(name, weights="natural_images"):
     """
     check_choice("weights", weights, WEIGHTS)
     network = plain(build(check_choice("name", name, names(weights)))[0])
-    load(network, FOLDER / weights / f"{name}.npz")
+    network.set_weights(read(FOLDER / weights / f"{name}.npz"))
     return network
 
 

@@ -2,11 +2,13 @@
 
 import pathlib
 
+import keras
+
 from zoo.data.masks import random_mask
 from zoo.layers.operators.fourier import FourierMask
 from zoo.losses.checks import check_choice, check_number
-from zoo.models.denoisers.pretrained import load
 from zoo.models.gancs.networks import generator
+from zoo.models.weight_files import read
 
 FOLDER = pathlib.Path(__file__).with_name("weights")
 WEIGHTS = ("natural_images",)
@@ -36,7 +38,7 @@ def build(acceleration):
     return generator(FourierMask((SIZE, SIZE, 1), mask))
 
 
-def pretrained(acceleration=4, weights="natural_images"):
+def pretrained(acceleration: float = 4, weights: str = "natural_images") -> keras.Model:
     """Returns a generator that was trained on photographs.
 
     Its weights, and the mask of its operator, come with the package.
@@ -62,7 +64,7 @@ def pretrained(acceleration=4, weights="natural_images"):
     True
     """
     network = build(check_choice("acceleration", acceleration, accelerations(weights)))
-    load(network, FOLDER / weights / file_name(acceleration))
+    network.set_weights(read(FOLDER / weights / file_name(acceleration)))
     return network
 
 

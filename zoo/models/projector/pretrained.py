@@ -2,18 +2,21 @@
 
 import functools
 import pathlib
+from collections.abc import Callable
+
+import keras
 
 from zoo.losses.checks import check_choice
-from zoo.models.denoisers.pretrained import load
 from zoo.models.projector.networks import (
     image_discriminator,
     latent_discriminator,
     projector,
 )
+from zoo.models.weight_files import read
 
 FOLDER = pathlib.Path(__file__).with_name("weights")
 WEIGHTS = ("natural_images",)
-BUILDERS = {
+BUILDERS: dict[str, Callable[..., keras.Model]] = {
     # The plain one learns much more slowly.
     "projector_32": functools.partial(projector, residual=True),
     "image_discriminator_32": image_discriminator,
@@ -23,7 +26,9 @@ BUILDERS = {
 SETTINGS = {"steps": 2400, "batch_size": 8, "evaluate_every": 200}
 
 
-def pretrained(name="projector_32", weights="natural_images"):
+def pretrained(
+    name: str = "projector_32", weights: str = "natural_images"
+) -> keras.Model:
     """Builds a trained network.
 
     Args:
@@ -56,5 +61,5 @@ def pretrained(name="projector_32", weights="natural_images"):
     folder = FOLDER / check_choice("weights", weights, WEIGHTS)
     names = tuple(sorted(path.stem for path in folder.glob("*.npz")))
     network = BUILDERS[check_choice("name", name, names)]()
-    load(network, folder / f"{name}.npz")
+    network.set_weights(read(folder / f"{name}.npz"))
     return network

@@ -11,7 +11,9 @@ from zoo.data import bernoulli_gaussian_fixture
 from zoo.layers import BernoulliGaussianShrinkage
 from zoo.losses.checks import check_choice
 from zoo.models.unrolled.builders import lamp, lista, lvamp
+from zoo.models.unrolled.network import UnrolledNetwork
 from zoo.models.unrolled.training import Stage
+from zoo.models.weight_files import read
 
 FOLDER = pathlib.Path(__file__).with_name("weights")
 PUBLIC = "bernoulli_gaussian_250x500"
@@ -103,7 +105,7 @@ def fixture(weights):
     return bernoulli_gaussian_fixture(CONDITIONS[weights])
 
 
-def pretrained(name, weights=PUBLIC):
+def pretrained(name: str, weights: str = PUBLIC) -> UnrolledNetwork:
     """Returns a trained network for the public problem of 250 measurements of 500.
 
     The matrix is that of `zoo.data.bernoulli_gaussian_fixture`: a network is of use for
@@ -139,7 +141,7 @@ def pretrained(name, weights=PUBLIC):
     network = recipe.build(fixture(weights)[0].matrix)
     if recipe.untied:
         network = network.untie()
-    with np.load(FOLDER / weights / f"{name}.npz") as file:
-        for weight, key in zip(network.trainable_weights, file.files, strict=True):
-            weight.assign(file[key])
+    arrays = read(FOLDER / weights / f"{name}.npz")
+    for weight, array in zip(network.trainable_weights, arrays, strict=True):
+        weight.assign(array)
     return network
