@@ -5,19 +5,19 @@ PYTHON ?= python3
 VENV ?= .venv
 INSTALLED := $(VENV)/.installed
 STUDIES := critical_periods deep_unrolling games large_batch_minima margins \
-	matrix_sensing plug_and_play projector resume search sparse_recovery
+	matrix_sensing plug_and_play projector resume scale search sparse_recovery
 LONG := tests/test_readme.py tests/test_examples.py $(STUDIES:%=tests/apps/test_%.py) \
 	tests/losses/test_all_losses.py tests/optimizers/test_factored_gradient_descent.py \
 	$(addprefix tests/zoo/models/test_,denoisers.py export.py gancs.py ldamp.py \
 	large_margin.py projector.py tunable.py unrolled.py) tests/zoo/study/test_browser.py \
 	$(addprefix tests/zoo/solvers/,matrix_sensing/test_solve.py test_damp.py test_sparse.py)
 
-.PHONY: demo test studies test-jax lint format docs oldest benchmark
+.PHONY: demo test studies test-jax lint types format docs oldest bench
 
 demo: $(INSTALLED)
 	$(VENV)/bin/python -m zoo.apps.large_batch
 
-test: lint
+test: lint types
 	$(VENV)/bin/python -m pytest --numprocesses=auto --dist=loadfile $(LONG:%=--ignore=%)
 
 studies: $(INSTALLED)
@@ -33,6 +33,13 @@ test-jax: $(INSTALLED)
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+
+# mypy reads the packages as they are installed.
+types: $(INSTALLED)
+	rm -rf build/types build/lib
+	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation \
+		--target build/types .
+	$(VENV)/bin/mypy
 
 format: $(INSTALLED)
 	$(VENV)/bin/ruff check --fix .
@@ -50,7 +57,7 @@ oldest:
 		--constraint tests/oldest.txt
 	.venv-oldest/bin/python -m pytest --override-ini filterwarnings=default
 
-benchmark: $(INSTALLED)
+bench: $(INSTALLED)
 	$(VENV)/bin/python benchmarks/all.py
 
 $(INSTALLED): setup.py

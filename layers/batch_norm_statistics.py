@@ -1,10 +1,13 @@
 """Running statistics of batch normalisation, measured anew."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import keras
 import numpy as np
 
 
-def reestimate_batch_norm(model, data):
+def reestimate_batch_norm(model: keras.Model, data: Iterable[Any]) -> None:
     """Sets each batch normalisation's running statistics to those of `data`.
 
     Weights moved by hand (averaged, interpolated, loaded without statistics) leave

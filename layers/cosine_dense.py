@@ -1,9 +1,13 @@
 """A dense layer of cosines: the head of the losses with an angular margin."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
 
 from zoo._backend.compiling import widest_float
+from zoo._types import Array
 from zoo.layers.checks import check_bool, check_count
 
 # Vectors below this norm have no direction.
@@ -69,14 +73,14 @@ class CosineDense(keras.layers.Layer):
 
     def __init__(
         self,
-        units,
-        sub_centers=1,
-        polar=False,
-        kernel_initializer="glorot_uniform",
-        kernel_regularizer=None,
-        kernel_constraint=None,
-        **kwargs,
-    ):
+        units: int,
+        sub_centers: int = 1,
+        polar: bool = False,
+        kernel_initializer: str | Callable[..., Array] = "glorot_uniform",
+        kernel_regularizer: str | Callable[..., Array] | None = None,
+        kernel_constraint: str | Callable[..., Array] | None = None,
+        **kwargs: Any,
+    ) -> None:
         # The policy must not round the inputs: cosines are computed in float32.
         super().__init__(autocast=False, **kwargs)
         self.units = check_count("units", units)

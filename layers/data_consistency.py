@@ -1,9 +1,12 @@
 """Images made consistent with what was measured of them."""
 
+from typing import Any, Literal
+
 import keras
 import numpy as np
 from keras import ops
 
+from zoo._types import Array
 from zoo.layers.checks import check_choice, check_positive
 from zoo.layers.operators.base import LinearOperator
 from zoo.layers.operators.fourier import FourierDiagonal
@@ -72,7 +75,13 @@ class DataConsistency(keras.layers.Layer):
       [arXiv:1704.02422](https://arxiv.org/abs/1704.02422) (soft)
     """
 
-    def __init__(self, operator, mode="hard", weight=1.0, **kwargs):
+    def __init__(
+        self,
+        operator: LinearOperator,
+        mode: Literal["hard", "soft"] = "hard",
+        weight: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(autocast=False, **kwargs)
         if not isinstance(operator, LinearOperator):
             raise ValueError(
@@ -100,7 +109,7 @@ class DataConsistency(keras.layers.Layer):
             )
 
     @property
-    def weight(self):
+    def weight(self) -> Array:
         """The weight of the measurements in the soft form, a scalar tensor."""
         return POSITIVE.forward(ops.convert_to_tensor(self.raw_weight))
 

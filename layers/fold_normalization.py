@@ -9,7 +9,7 @@ from zoo.layers.real_spectral_norm import RealSpectralNormConv2D
 CONVOLUTIONS = (keras.layers.Conv2D, RealSpectralNormConv2D)
 
 
-def fold_normalization(model):
+def fold_normalization(model: keras.Model) -> keras.Model:
     """Copies a model with spectral and batch normalisation folded into convolutions.
 
     Each `zoo.layers.RealSpectralNormConv2D` becomes a `keras.layers.Conv2D` of the

@@ -1,10 +1,13 @@
 """Ghost batch normalisation."""
 
+from typing import Any, Literal
+
 import keras
 from keras import ops
 
 from zoo import _backend
 from zoo.layers.checks import check_choice, is_integer
+from zoo.layers.cosine_dense import at_least_float32
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -84,8 +87,13 @@ class GhostBatchNorm(keras.layers.BatchNormalization):
     """
 
     def __init__(
-        self, virtual_batch_size=64, axis=-1, *, update="sequential", **kwargs
-    ):
+        self,
+        virtual_batch_size: int | None = 64,
+        axis: int = -1,
+        *,
+        update: Literal["sequential", "mean"] = "sequential",
+        **kwargs: Any,
+    ) -> None:
         check_virtual_batch_size(virtual_batch_size)
         check_choice("update", update, ("sequential", "mean"))
         if not is_integer(axis):
@@ -121,7 +129,7 @@ class GhostBatchNorm(keras.layers.BatchNormalization):
                 "mask must have one dimension less than inputs. "
                 f"Received: mask.shape={mask.shape}, inputs.shape={inputs.shape}"
             )
-        x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        x = ops.cast(inputs, at_least_float32(inputs.dtype))
         x = ops.moveaxis(x, self.axis, -1)
         if mask is not None:
             mask = ops.broadcast_to(ops.expand_dims(mask, -1), ops.shape(inputs))
@@ -222,10 +230,11 @@ class GhostBatchNorm(keras.layers.BatchNormalization):
 def _moments(x, mask):
     """Mean, variance and count of the positions, each `[ghosts, channels]`."""
     if mask is None:
-        # ops.moments stops a gradient that second derivatives need.
-        mean = ops.mean(x, axis=1)
-        variance = ops.mean(ops.square(x - mean[:, None]), axis=1)
-        return mean, variance, ops.full_like(mean[:, :1], ops.shape(x)[1])
+        # ops.moments stops a gradient of second order; ops.mean is float32 on JAX.
+        size = ops.cast(ops.shape(x)[1], x.dtype)
+        mean = ops.sum(x, axis=1) / size
+        variance = ops.sum(ops.square(x - mean[:, None]), axis=1) / size
+        return mean, variance, ops.full_like(mean[:, :1], size)
     count = ops.sum(ops.cast(mask, x.dtype), axis=1)
     some = ops.maximum(count, 1)
     mean = ops.sum(ops.where(mask, x, 0), axis=1) / some
@@ -233,7 +242,11 @@ def _moments(x, mask):
     return mean, ops.sum(ops.square(deviation), axis=1) / some, count
 
 
-def to_ghost_batch_norm(model, virtual_batch_size=64, update="sequential"):
+def to_ghost_batch_norm(
+    model: keras.Model,
+    virtual_batch_size: int | None = 64,
+    update: Literal["sequential", "mean"] = "sequential",
+) -> keras.Model:
     """Copies a model with each batch normalisation made a ghost batch normalisation.
 
     Weights and running statistics are copied; `model` is left as it is. The copy is

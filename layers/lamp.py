@@ -1,8 +1,12 @@
 """One layer of learned approximate message passing."""
 
+from typing import Any, Literal
+
 import keras
 
+from zoo._types import Array
 from zoo.layers.linear_step import GradientStep
+from zoo.layers.shrinkage.base import Shrinkage
 from zoo.layers.unrolled_block import (
     UnrolledBlock,
     check_damping,
@@ -83,14 +87,14 @@ class LampBlock(UnrolledBlock):
 
     def __init__(
         self,
-        matrix,
-        shrinkage=None,
-        start="amp",
+        matrix: Array | None,
+        shrinkage: Shrinkage | None = None,
+        start: Literal["amp", "ridge"] | Array = "amp",
         *,
-        damping=1.0,
-        tied_to=None,
-        **kwargs,
-    ):
+        damping: float = 1.0,
+        tied_to: "LampBlock | None" = None,
+        **kwargs: Any,
+    ) -> None:
         if isinstance(start, str) and start not in STARTS:
             raise ValueError(
                 f"`start` must be one of {STARTS} or an array. "

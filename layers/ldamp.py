@@ -1,11 +1,13 @@
 """One layer of learned denoising-based approximate message passing."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from zoo._types import Array
 from zoo.layers.checks import check_bool, check_count, check_positive, check_seed
 from zoo.layers.divergence import gaussian_probes, monte_carlo_divergence
 from zoo.layers.operators import LinearOperator
@@ -86,17 +88,17 @@ class LdampBlock(keras.layers.Layer):
 
     def __init__(
         self,
-        operator,
-        denoiser,
+        operator: LinearOperator,
+        denoiser: keras.layers.Layer,
         *,
-        probes=1,
-        relative_epsilon=1e-3,
-        onsager=True,
-        seed=0,
-        column_norm=None,
-        measurements=None,
-        **kwargs,
-    ):
+        probes: int = 1,
+        relative_epsilon: float = 1e-3,
+        onsager: bool = True,
+        seed: int = 0,
+        column_norm: float | None = None,
+        measurements: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(autocast=False, **kwargs)
         check_parts(operator, denoiser)
         self.operator = operator
@@ -126,7 +128,9 @@ class LdampBlock(keras.layers.Layer):
         x = self.denoise(r, level, training)
         return x, v, self._slope(r, level, x, training)
 
-    def pseudo_data(self, y, state=None):
+    def pseudo_data(
+        self, y: Array, state: tuple[Array, Array, Array] | None = None
+    ) -> tuple[Array, Array, Array]:
         """Returns `v+`, `r` and the noise levels `[batch]`."""
         v = self.operator.to_measurements(y)
         x = 0.0
@@ -141,7 +145,9 @@ class LdampBlock(keras.layers.Layer):
         level = root(_energy(v) / self.measurements) / self.column_norm
         return v, r, level
 
-    def denoise(self, images, level, training=None):
+    def denoise(
+        self, images: Array, level: Array, training: bool | None = None
+    ) -> Array:
         """Returns the estimates of the denoiser, in the dtype of the images."""
         inputs = getattr(self.denoiser, "inputs", None) or ()
         dtype = inputs[0].dtype if inputs else self.denoiser.compute_dtype
@@ -175,7 +181,7 @@ class LdampBlock(keras.layers.Layer):
             keras.KerasTensor(slope, real),
         )
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """Returns all arguments but the operator and the denoiser."""
         return {
             "probes": self.probes,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ from keras import ops
 
 from zoo.layers.checks import check_count
 from zoo.layers.convolution_norm import convolution_bound, convolution_norm
+from zoo.layers.cosine_dense import at_least_float32
 from zoo.layers.real_spectral_norm import RealSpectralNormConv2D, check_size
 
 CONTRACTIONS = ("linear", "relu", "relu6", "sigmoid", "softplus", "softsign", "tanh")
@@ -35,11 +37,11 @@ class LipschitzReport:
     product       0.5  bounds the model
     """
 
-    layers: list
+    layers: list[tuple[str, float | None, str]]
     product: float | None
     why: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         rows = [*self.layers, ("product", self.product, self.why)]
         width = max(len(name) for name, _, _ in rows)
         lines = []
@@ -49,7 +51,9 @@ class LipschitzReport:
         return "\n".join(lines)
 
 
-def lipschitz_report(model, image_size=None, steps=200):
+def lipschitz_report(
+    model: keras.Model, image_size: Sequence[int] | None = None, steps: int = 200
+) -> LipschitzReport:
     """Bounds the Lipschitz constant of a model by the norms of its layers.
 
     `|N(x) - N(y)| <= product |x - y|`,  `product = product of the layers' norms`
@@ -157,13 +161,14 @@ def _norm(layer, size, steps):
             return None, "strides, groups or padding"
         spectral = type(layer) is RealSpectralNormConv2D
         kernel = layer.normalized_kernel() if spectral else layer.kernel
-        kernel = ops.convert_to_numpy(ops.cast(kernel, _exact(kernel)))
+        kernel = ops.convert_to_numpy(ops.cast(kernel, at_least_float32(kernel.dtype)))
         if size is None:
             return convolution_bound(kernel), "bound for images of all sizes"
         norm = convolution_norm(kernel, size, layer.dilation_rate, steps)
         return norm, f"measured on {size[0]} x {size[1]} pixels"
     if type(layer) is keras.layers.Dense:
-        kernel = ops.convert_to_numpy(ops.cast(layer.kernel, _exact(layer.kernel)))
+        dtype = at_least_float32(layer.kernel.dtype)
+        kernel = ops.convert_to_numpy(ops.cast(layer.kernel, dtype))
         norm = np.linalg.norm(kernel.astype("float64"), 2)
         return float(norm), "largest singular value"
     if isinstance(layer, keras.layers.BatchNormalization):
@@ -180,7 +185,3 @@ def _norm(layer, size, steps):
     if type(layer) in IDENTITIES:
         return 1.0, "moves numbers only"
     return None, f"unknown kind of layer: {type(layer).__name__}"
-
-
-def _exact(kernel):
-    return keras.backend.result_type(kernel.dtype, "float32")

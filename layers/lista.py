@@ -1,9 +1,12 @@
 """One layer of learned ISTA."""
 
+from typing import Any, Literal
+
 import keras
 import numpy as np
 from keras import ops
 
+from zoo._types import Array
 from zoo.layers.checks import check_bool, check_choice, check_count
 from zoo.layers.linear_step import Factored, GradientStep, LinearStep, start
 from zoo.layers.shrinkage import soft_threshold
@@ -143,19 +146,19 @@ class ListaBlock(UnrolledBlock):
 
     def __init__(
         self,
-        matrix,
-        regularization=0.1,
-        coupling="free",
-        rank=None,
+        matrix: Array | None,
+        regularization: float = 0.1,
+        coupling: Literal["free", "coupled", "analytic"] = "free",
+        rank: int | None = None,
         *,
-        momentum=0.0,
-        trusted=0.0,
-        per_signal=False,
-        coordinatewise=False,
-        start="ista",
-        tied_to=None,
-        **kwargs,
-    ):
+        momentum: float = 0.0,
+        trusted: float = 0.0,
+        per_signal: bool = False,
+        coordinatewise: bool = False,
+        start: Literal["ista"] | Array = "ista",
+        tied_to: "ListaBlock | None" = None,
+        **kwargs: Any,
+    ) -> None:
         check_choice("coupling", coupling, COUPLINGS)
         if rank is not None and coupling != "free":
             raise ValueError(
@@ -171,6 +174,8 @@ class ListaBlock(UnrolledBlock):
                 "`start` must be 'ista' with coupling='analytic'. "
                 f"Received: start of shape {np.shape(start)}"
             )
+        kind: type[LinearStep]
+        settings: dict[str, Any]
         if coupling == "free":
             kind, settings = FreeStep, {"back": start, "rank": rank}
         elif coupling == "coupled":

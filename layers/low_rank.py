@@ -1,11 +1,14 @@
 """A matrix of low rank, kept as its factors."""
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import ops
 
+from zoo._types import Array
 from zoo.layers.checks import check_choice, check_count
 from zoo.layers.sensing.base import check_shape
 
@@ -75,8 +78,15 @@ class LowRankMatrix(keras.layers.Layer):
     """
 
     def __init__(
-        self, shape, rank, kind="psd", *, signs=None, initializer=None, **kwargs
-    ):
+        self,
+        shape: Sequence[int],
+        rank: int,
+        kind: Literal["psd", "hermitian", "general", "indefinite"] = "psd",
+        *,
+        signs: Array | None = None,
+        initializer: str | Callable[..., Array] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.shape = check_shape(shape)
         self.rank = check_count("rank", rank)
@@ -106,18 +116,18 @@ class LowRankMatrix(keras.layers.Layer):
         self.supports_masking = True
 
     @property
-    def hermitian(self):
+    def hermitian(self) -> bool:
         """Bool, whether the matrix is complex."""
         return self.kind == "hermitian"
 
     @property
-    def left(self):
+    def left(self) -> Array:
         """The left factor `[n1, rank]`, `[Re U; Im U]` if Hermitian."""
         factor = ops.convert_to_tensor(self.factor)
         return factor[: self.shape[0]] if self.kind == "general" else factor
 
     @property
-    def right(self):
+    def right(self) -> Array:
         """The right factor `[n2, rank]`: `V`, `U diag(signs)`, or the left one."""
         factor = ops.convert_to_tensor(self.factor)
         if self.kind == "general":
@@ -132,7 +142,7 @@ class LowRankMatrix(keras.layers.Layer):
             left = right = _as_complex_columns(left)
         return ops.matmul(ops.matmul(inputs, right), ops.transpose(left))
 
-    def entries(self, rows, columns):
+    def entries(self, rows: Array, columns: Array) -> Array:
         """Returns entries of `X`, without making the others.
 
         Args:
@@ -153,7 +163,7 @@ class LowRankMatrix(keras.layers.Layer):
         ]
         return ops.stack(parts, axis=-1)
 
-    def assign(self, factor):
+    def assign(self, factor: Array) -> None:
         """Sets the weight.
 
         Args:
@@ -170,7 +180,7 @@ class LowRankMatrix(keras.layers.Layer):
             )
         self.factor.assign(factor)
 
-    def rebalance(self):
+    def rebalance(self) -> None:
         """Sets the factors such that `U^T U = V^T V`; `X` stays the same.
 
         Only those of a general matrix can be otherwise.
@@ -178,7 +188,7 @@ class LowRankMatrix(keras.layers.Layer):
         if self.kind == "general":
             self.assign(ops.concatenate(rebalance(self.left, self.right), axis=0))
 
-    def truncate(self, rank):
+    def truncate(self, rank: int) -> "LowRankMatrix":
         """Returns a new layer, the nearest matrix of a lower rank.
 
         Args:
@@ -201,7 +211,7 @@ class LowRankMatrix(keras.layers.Layer):
         layer.assign(factor)
         return layer
 
-    def to_dense(self):
+    def to_dense(self) -> np.ndarray:
         """Returns `X`, a NumPy array `[n1, n2]`, complex if Hermitian.
 
         Raises:

@@ -1,14 +1,17 @@
 """One layer of learned vector approximate message passing."""
 
 import math
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import ops
 
+from zoo._types import Array
 from zoo.layers.checks import check_choice
 from zoo.layers.linear_step import Factored, LinearStep
-from zoo.layers.shrinkage.base import POSITIVE
+from zoo.layers.shrinkage.base import POSITIVE, Shrinkage
 from zoo.layers.unrolled_block import (
     UnrolledBlock,
     check_damping,
@@ -199,24 +202,25 @@ class LvampBlock(UnrolledBlock):
 
     def __init__(
         self,
-        matrix,
-        shrinkage=None,
-        noise_variance=1e-3,
-        form="svd",
+        matrix: Array | None,
+        shrinkage: Shrinkage | None = None,
+        noise_variance: float = 1e-3,
+        form: Literal["svd", "dense"] = "svd",
         *,
-        learn=("noise",),
-        prior_variance=0.1,
-        damping=1.0,
-        tied_to=None,
-        **kwargs,
-    ):
+        learn: Sequence[str] = ("noise",),
+        prior_variance: float = 0.1,
+        damping: float = 1.0,
+        tied_to: "LvampBlock | None" = None,
+        **kwargs: Any,
+    ) -> None:
         check_choice("form", form, ("svd", "dense"))
         if not isinstance(learn, (list, tuple)) or not set(learn) <= set(PARTS):
             raise ValueError(
                 f"`learn` must be a tuple of some of {PARTS}. Received: learn={learn!r}"
             )
         POSITIVE.check("prior_variance", prior_variance)
-        settings = {"noise_variance": noise_variance}
+        kind: type[LinearStep]
+        settings: dict[str, Any] = {"noise_variance": noise_variance}
         if form == "svd":
             kind, settings["learn"] = SvdStep, learn
         else:

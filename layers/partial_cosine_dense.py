@@ -1,8 +1,12 @@
 """A head of cosines for very many classes, trained on a sample of them."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
 
+from zoo._types import Array
 from zoo.layers.checks import check_count, check_seed
 from zoo.layers.cosine_dense import (
     at_least_float32,
@@ -93,15 +97,15 @@ class PartialCosineDense(keras.layers.Layer):
 
     def __init__(
         self,
-        units,
-        loss,
-        sample_rate=0.1,
-        seed=None,
-        kernel_initializer="glorot_uniform",
-        kernel_regularizer=None,
-        kernel_constraint=None,
-        **kwargs,
-    ):
+        units: int,
+        loss: keras.losses.Loss,
+        sample_rate: float = 0.1,
+        seed: int | None = None,
+        kernel_initializer: str | Callable[..., Array] = "glorot_uniform",
+        kernel_regularizer: str | Callable[..., Array] | None = None,
+        kernel_constraint: str | Callable[..., Array] | None = None,
+        **kwargs: Any,
+    ) -> None:
         # The policy must not round the inputs: cosines are computed in float32.
         super().__init__(autocast=False, **kwargs)
         self.units = check_count("units", units)
@@ -138,7 +142,7 @@ class PartialCosineDense(keras.layers.Layer):
         self.add_loss(self.loss(self._places(labels, classes), cosines))
         return cosines
 
-    def draw(self, labels):
+    def draw(self, labels: Array) -> Array:
         """Returns the classes of a sample in ascending order, int32, `[sample]`."""
         labels = ops.reshape(labels, (-1,))
         rows = labels.shape[0]

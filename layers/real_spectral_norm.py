@@ -2,11 +2,14 @@
 
 import math
 import numbers
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import ops
 
+from zoo._types import Array
 from zoo.layers.checks import check_choice, check_count
 from zoo.layers.convolution_norm import convolution_norm, singular_vector
 from zoo.layers.cosine_dense import at_least_float32
@@ -86,18 +89,20 @@ class RealSpectralNormConv2D(keras.layers.Conv2D):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        norm=1.0,
-        image_size=(40, 40),
-        mode="clip",
+        filters: int,
+        kernel_size: int | Sequence[int],
+        norm: float = 1.0,
+        image_size: Sequence[int] = (40, 40),
+        mode: Literal["clip", "equal"] = "clip",
         *,
-        padding="same",
-        **kwargs,
-    ):
+        padding: Literal["same"] = "same",
+        **kwargs: Any,
+    ) -> None:
         check_count("filters", filters)
-        pair = isinstance(kernel_size, (list, tuple)) and len(kernel_size) == 2
-        for size in kernel_size if pair else [kernel_size]:
+        sizes: Sequence[Any] = [kernel_size]
+        if isinstance(kernel_size, (list, tuple)) and len(kernel_size) == 2:
+            sizes = kernel_size
+        for size in sizes:
             check_count("kernel_size", size)
         check_choice("padding", padding, ("same",))
         super().__init__(filters, kernel_size, padding=padding, **kwargs)
@@ -145,12 +150,14 @@ class RealSpectralNormConv2D(keras.layers.Conv2D):
             outputs = outputs + ops.reshape(self.bias, shape)
         return outputs if self.activation is None else self.activation(outputs)
 
-    def normalized_kernel(self):
+    def normalized_kernel(self) -> Array:
         """Returns the kernel that convolves in inference."""
         kernel = ops.cast(self.kernel, self.u.dtype)
         return self._rescale(kernel, self._singular(kernel)[1])
 
-    def measured_norm(self, steps=200, image_size=None):
+    def measured_norm(
+        self, steps: int = 200, image_size: Sequence[int] | None = None
+    ) -> float:
         """Returns the norm of the convolution in inference, measured in float64.
 
         Args:
@@ -163,7 +170,7 @@ class RealSpectralNormConv2D(keras.layers.Conv2D):
         steps = check_count("steps", steps)
         return convolution_norm(kernel, size, self.dilation_rate, steps)
 
-    def settle(self):
+    def settle(self) -> None:
         """Ends the power method for the kernel as it is, by Lanczos's, in float64."""
         kernel = ops.convert_to_numpy(ops.cast(self.kernel, self.u.dtype))
         u = singular_vector(kernel, self.image_size, self.dilation_rate)

@@ -1,11 +1,14 @@
 """Cross-entropy of cosines with a margin on the angle of the true class."""
 
 import math
+from collections.abc import Sequence
+from typing import Literal
 
 import keras
 import numpy as np
 from keras import ops
 
+from zoo._types import Array
 from zoo.losses.base import ClassificationLoss
 from zoo.losses.checks import check_choice, check_number
 
@@ -73,17 +76,17 @@ class AngularMargin(ClassificationLoss):
 
     def __init__(
         self,
-        m1=1.0,
-        m2=0.5,
-        m3=0.0,
-        scale="auto",
-        gradient="exact",
-        class_margin=None,
-        ignore_class=None,
-        reduction="sum_over_batch_size",
-        name="angular_margin",
-        dtype=None,
-    ):
+        m1: float = 1.0,
+        m2: float = 0.5,
+        m3: float = 0.0,
+        scale: float | Literal["auto"] = "auto",
+        gradient: Literal["exact", "straight_through"] = "exact",
+        class_margin: Sequence[float] | None = None,
+        ignore_class: int | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "angular_margin",
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(ignore_class, reduction, name, dtype)
         self.m1 = check_positive("m1", m1, "a number above 0")
         self.m2 = check_number("m2", m2, low=0)
@@ -107,7 +110,7 @@ class AngularMargin(ClassificationLoss):
         target = scale * self.target_cosine(labels, cosines)
         return cross_entropy(scale * cosines, labels, target)
 
-    def target_cosine(self, labels, cosines):
+    def target_cosine(self, labels: Array, cosines: Array) -> Array:
         """Returns the cosine of each sample's class after the margins, `[...]`."""
         cosine = of_label(cosines, labels)
         strength = ops.cast(self.strength, cosine.dtype)
@@ -145,7 +148,7 @@ def check_positive(name, value, allowed):
     return check_number(name, value, low=math.ulp(0.0), allowed=allowed)
 
 
-def angular_margin(cosines, m1=1.0, m2=0.0):
+def angular_margin(cosines: Array, m1: float = 1.0, m2: float | Array = 0.0) -> Array:
     """Cosine of `m1 * theta + m2`, continued so that it falls with every angle.
 
     `psi = (-1)^k * cos(phi) - 2 * k`,  `phi = m1 * theta + m2`,

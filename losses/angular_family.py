@@ -1,5 +1,8 @@
 """The losses with one margin on the angle, by the names of their papers."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 import keras
 
 from zoo.losses.angular import (
@@ -57,15 +60,15 @@ class ArcFace(AngularMargin):
 
     def __init__(
         self,
-        margin=0.5,
-        scale=64.0,
-        gradient="exact",
-        class_margin=None,
-        ignore_class=None,
-        reduction="sum_over_batch_size",
-        name="arc_face",
-        dtype=None,
-    ):
+        margin: float = 0.5,
+        scale: float | Literal["auto"] = 64.0,
+        gradient: Literal["exact", "straight_through"] = "exact",
+        class_margin: Sequence[float] | None = None,
+        ignore_class: int | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "arc_face",
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(
             m2=check_number("margin", margin, low=0),
             scale=scale,
@@ -122,13 +125,13 @@ class CosFace(AngularMargin):
 
     def __init__(
         self,
-        margin=0.35,
-        scale=64.0,
-        ignore_class=None,
-        reduction="sum_over_batch_size",
-        name="cos_face",
-        dtype=None,
-    ):
+        margin: float = 0.35,
+        scale: float | Literal["auto"] = 64.0,
+        ignore_class: int | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "cos_face",
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(
             m2=0.0,
             m3=check_number("margin", margin, low=0),
@@ -193,14 +196,14 @@ class SphereFace(AngularMargin):
 
     def __init__(
         self,
-        margin=1.35,
-        scale=64.0,
-        gradient="exact",
-        ignore_class=None,
-        reduction="sum_over_batch_size",
-        name="sphere_face",
-        dtype=None,
-    ):
+        margin: float = 1.35,
+        scale: float | Literal["auto"] = 64.0,
+        gradient: Literal["exact", "straight_through"] = "exact",
+        ignore_class: int | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "sphere_face",
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(
             m1=check_positive("margin", margin, "a number above 0"),
             m2=0.0,
@@ -265,12 +268,12 @@ class LSoftmax(AngularMargin):
 
     def __init__(
         self,
-        margin=4.0,
-        ignore_class=None,
-        reduction="sum_over_batch_size",
-        name="l_softmax",
-        dtype=None,
-    ):
+        margin: float = 4.0,
+        ignore_class: int | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "l_softmax",
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(
             m1=check_positive("margin", margin, "a number above 0"),
             m2=0.0,

@@ -35,11 +35,11 @@ class ClassificationLoss(keras.losses.Loss):
 
     def __init__(
         self,
-        ignore_class=None,
-        reduction="sum_over_batch_size",
-        name=None,
-        dtype=None,
-    ):
+        ignore_class: int | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
         # Any lower precision would corrupt labels above 256.
         super().__init__(name=name, reduction=reduction, dtype=check_dtype(dtype))
         self.ignore_class = (

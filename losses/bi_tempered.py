@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from zoo import _backend
+from zoo._types import Array
 from zoo.losses.base import ClassificationLoss
 from zoo.losses.checks import check_number
 
@@ -20,7 +21,7 @@ MOST_PRODUCTS = 10
 LARGEST = 1e30
 
 
-def log_t(x, t):
+def log_t(x: Array, t: float) -> Array:
     """Returns the tempered logarithm.
 
     `log_t(x) = (x^(1 - t) - 1) / (1 - t)`, the natural logarithm at `t = 1`; bounded
@@ -50,7 +51,7 @@ def log_t(x, t):
     return _tempered(ops.log(_floating(x)), 1 - check_number("t", t))
 
 
-def exp_t(x, t):
+def exp_t(x: Array, t: float) -> Array:
     """Returns the tempered exponential, the inverse of `log_t`.
 
     `exp_t(x) = max(0, 1 + (1 - t) x)^(1 / (1 - t))`, the exponential at `t = 1`; for
@@ -85,7 +86,7 @@ def exp_t(x, t):
     return ops.where(live, inside, 0.0 if power > 0 else math.inf)
 
 
-def tempered_softmax(activations, t):
+def tempered_softmax(activations: Array, t: float | Array) -> Array:
     """Returns tempered probabilities over the last axis.
 
     `p_i = exp_t(a_i - lambda)`, with `lambda` such that they add up to 1; the softmax
@@ -202,14 +203,14 @@ class BiTemperedLogistic(ClassificationLoss):
 
     def __init__(
         self,
-        t1=0.8,
-        t2=1.2,
-        label_smoothing=0.0,
-        ignore_class=None,
-        reduction="sum_over_batch_size",
-        name="bi_tempered_logistic",
-        dtype=None,
-    ):
+        t1: float | Array = 0.8,
+        t2: float | Array = 1.2,
+        label_smoothing: float = 0.0,
+        ignore_class: int | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "bi_tempered_logistic",
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(ignore_class, reduction, name, dtype)
         below_two = math.nextafter(2, 0)
         self.t1 = _temperature("t1", t1, below_two, "a number >= 0 and < 2")
@@ -401,6 +402,9 @@ def _tempered(log_x, power):
 
 def _floating(x):
     x = ops.convert_to_tensor(x)
+    # Keras's rules for dtypes know no float64 on JAX.
+    if x.dtype == "float64":
+        return x
     return ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
 
 

@@ -1,6 +1,7 @@
 """The hinge loss for many classes, and the margin of scores that it is made of."""
 
 import math
+from typing import Literal
 
 import keras
 from keras import ops
@@ -58,13 +59,13 @@ class MulticlassHinge(ClassificationLoss):
 
     def __init__(
         self,
-        kind="crammer_singer",
-        margin=1.0,
-        ignore_class=None,
-        reduction="sum_over_batch_size",
-        name="multiclass_hinge",
-        dtype=None,
-    ):
+        kind: Literal["crammer_singer", "weston_watkins"] = "crammer_singer",
+        margin: float = 1.0,
+        ignore_class: int | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "multiclass_hinge",
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(ignore_class, reduction, name, dtype)
         self.kind = check_choice("kind", kind, KINDS)
         self.margin = check_number("margin", margin, low=0)

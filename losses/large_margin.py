@@ -1,10 +1,13 @@
 """The large-margin loss: distances to the boundaries between classes."""
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import keras
 from keras import ops
 
+from zoo._types import Array
 from zoo.losses.base import ClassificationLoss
 from zoo.losses.checks import check_bool, check_choice, check_integer, check_number
 
@@ -79,19 +82,19 @@ class LargeMargin(ClassificationLoss):
 
     def __init__(
         self,
-        gamma=1.0,
-        norm="l2",
-        top_k=1,
-        aggregation="max",
-        alpha=4.0,
-        on="logits",
-        second_order=False,
-        epsilon=1e-6,
-        ignore_class=None,
-        reduction="sum_over_batch_size",
-        name="large_margin",
-        dtype=None,
-    ):
+        gamma: float | Sequence[float] = 1.0,
+        norm: Literal["l2", "l1", "linf"] = "l2",
+        top_k: int = 1,
+        aggregation: Literal["max", "sum", "nearest"] = "max",
+        alpha: float | None = 4.0,
+        on: Literal["logits", "probs"] = "logits",
+        second_order: bool = False,
+        epsilon: float = 1e-6,
+        ignore_class: int | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "large_margin",
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(ignore_class, reduction, name, dtype)
         self.gamma = (
             [_positive("gamma", value) for value in gamma]
@@ -107,7 +110,7 @@ class LargeMargin(ClassificationLoss):
         self.epsilon = _positive("epsilon", epsilon)
         self._pullback = None
 
-    def at(self, pullback):
+    def at(self, pullback: Callable[[Array], Sequence[Array]]) -> "LargeMargin":
         """Returns this loss with its distances at hidden layers.
 
         Args:
@@ -128,7 +131,7 @@ class LargeMargin(ClassificationLoss):
         nan = ops.any(ops.isnan(scores), axis=-1)
         return ops.where(nan, math.nan, losses)
 
-    def distances(self, labels, scores):
+    def distances(self, labels: Array, scores: Array) -> Array:
         """Returns signed distances to boundaries, `[..., layers, competitors]`.
 
         Args:
@@ -144,7 +147,7 @@ class LargeMargin(ClassificationLoss):
             rivals = ops.take_along_axis(rivals, nearest, axis=-1)
         return self._distances_to(rivals, labels, scores)
 
-    def penalty(self, distances):
+    def penalty(self, distances: Array) -> Array:
         """Returns the loss of each sample, `[...]`.
 
         Args:

@@ -46,7 +46,7 @@ class MarginWarmup(keras.callbacks.Callback):
     0.5
     """
 
-    def __init__(self, loss, steps, levels=10):
+    def __init__(self, loss: AngularMargin, steps: int, levels: int = 10) -> None:
         super().__init__()
         if not isinstance(loss, AngularMargin):
             raise ValueError(

@@ -1,6 +1,7 @@
 """Contrastive and triplet losses over the pairs of a batch of embeddings."""
 
 import math
+from typing import Literal
 
 import keras
 from keras import ops
@@ -108,11 +109,11 @@ class Contrastive(_PairLoss):
 
     def __init__(
         self,
-        margin=1.0,
-        reduction="sum_over_batch_size",
-        name="contrastive",
-        dtype=None,
-    ):
+        margin: float = 1.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "contrastive",
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(reduction, name, dtype)
         self.margin = check_number(
             "margin", margin, low=math.ulp(0.0), allowed="a number above 0"
@@ -185,13 +186,13 @@ class Triplet(_PairLoss):
 
     def __init__(
         self,
-        margin=0.2,
-        mining="semi_hard",
-        squared=True,
-        reduction="sum_over_batch_size",
-        name="triplet",
-        dtype=None,
-    ):
+        margin: float | None = 0.2,
+        mining: Literal["semi_hard", "hard"] = "semi_hard",
+        squared: bool = True,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "triplet",
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(reduction, name, dtype)
         self.margin = None if margin is None else check_number("margin", margin, low=0)
         self.mining = check_choice("mining", mining, MININGS)

@@ -1,6 +1,7 @@
 """Proper margin losses for two classes, with a margin that can be tuned."""
 
 import math
+from typing import Literal
 
 import keras
 from keras import ops
@@ -92,13 +93,13 @@ class ProperMargin(keras.losses.Loss):
 
     def __init__(
         self,
-        link="logistic",
-        binding="logistic",
-        sigma=1.0,
-        reduction="sum_over_batch_size",
-        name="proper_margin",
-        dtype=None,
-    ):
+        link: Literal["logistic", "boosting", "canonical_boosting"] = "logistic",
+        binding: Literal["logistic", "exponential", "least_squares"] = "logistic",
+        sigma: float = 1.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "proper_margin",
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=check_dtype(dtype))
         self.link = check_choice("link", link, tuple(LINKS))
         self.binding = check_choice("binding", binding, tuple(BINDINGS))
@@ -119,7 +120,7 @@ class ProperMargin(keras.losses.Loss):
         return ops.where(valid, losses, math.nan)
 
     @property
-    def loss_margin(self):
+    def loss_margin(self) -> float:
         """The loss margin, `-phi'(0) / phi''(0) = 1 / (2 * eta'(0))`.
 
         From `phi' = (1 - eta) C'' eta'`, where `C` and the link are symmetric, so that

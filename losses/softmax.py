@@ -54,12 +54,12 @@ class TemperatureSoftmax(ClassificationLoss):
 
     def __init__(
         self,
-        gamma=0.5,
-        ignore_class=None,
-        reduction="sum_over_batch_size",
-        name="temperature_softmax",
-        dtype=None,
-    ):
+        gamma: float = 0.5,
+        ignore_class: int | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "temperature_softmax",
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(ignore_class, reduction, name, dtype)
         self.gamma = check_number(
             "gamma", gamma, low=math.ulp(0.0), allowed="a number above 0"
@@ -108,11 +108,11 @@ class ComplementaryCrossEntropy(ClassificationLoss):
 
     def __init__(
         self,
-        ignore_class=None,
-        reduction="sum_over_batch_size",
-        name="complementary_cross_entropy",
-        dtype=None,
-    ):
+        ignore_class: int | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "complementary_cross_entropy",
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(ignore_class, reduction, name, dtype)
 
     def per_sample(self, targets, scores):

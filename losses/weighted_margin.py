@@ -58,13 +58,13 @@ class WeightedMargin(ClassificationLoss):
 
     def __init__(
         self,
-        alpha=0.5,
-        beta=1.0,
-        ignore_class=None,
-        reduction="sum_over_batch_size",
-        name="weighted_margin",
-        dtype=None,
-    ):
+        alpha: float = 0.5,
+        beta: float = 1.0,
+        ignore_class: int | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "weighted_margin",
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(ignore_class, reduction, name, dtype)
         positive = {"low": math.ulp(0.0), "allowed": "a number above 0"}
         self.alpha = check_number("alpha", alpha, **positive)

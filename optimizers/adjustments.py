@@ -5,11 +5,14 @@ turns them into one list of gradients a player, for any optimizer.
 """
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import keras
 from keras import ops
 
 from zoo._backend.gradients import replica_share, vjp
+from zoo._types import Array
 from zoo.optimizers.checks import check_bool, check_choice, check_not_negative
 
 
@@ -49,7 +52,14 @@ class SimultaneousGradient:
     2.0 2.0 -1.0
     """
 
-    def __call__(self, losses, variables, penalties=None, optimizers=None, only=None):
+    def __call__(
+        self,
+        losses: Callable[[], Sequence[Array]],
+        variables: Sequence[Sequence[keras.Variable]],
+        penalties: Sequence[Callable[[], Array] | None] | None = None,
+        optimizers: Sequence[keras.optimizers.Optimizer] | None = None,
+        only: int | None = None,
+    ) -> tuple[list[Array], list[Any]]:
         penalties = check_game(variables, penalties)
         wanted = range(len(variables)) if only is None else [only]
         values, gradients = self.adjust(losses, variables, penalties, wanted)
@@ -111,7 +121,13 @@ class SymplecticGradientAdjustment(SimultaneousGradient):
       n-player differentiable games", [arXiv:1802.05642](https://arxiv.org/abs/1802.05642)
     """
 
-    def __init__(self, strength=1.0, align=True, epsilon=0.1, per="parameter"):
+    def __init__(
+        self,
+        strength: float = 1.0,
+        align: bool = True,
+        epsilon: float = 0.1,
+        per: Literal["parameter", "variable"] = "parameter",
+    ) -> None:
         self.strength = check_not_negative("strength", strength)
         self.epsilon = check_not_negative("epsilon", epsilon)
         check_choice("per", per, ("parameter", "variable"))
@@ -207,7 +223,7 @@ class ConsensusOptimization(SimultaneousGradient):
       [arXiv:1705.10461](https://arxiv.org/abs/1705.10461)
     """
 
-    def __init__(self, strength=1.0):
+    def __init__(self, strength: float = 1.0) -> None:
         self.strength = check_not_negative("strength", strength)
 
     def adjust(self, losses, variables, penalties, wanted):
@@ -270,7 +286,14 @@ class Extragradient(SimultaneousGradient):
       [arXiv:1802.10551](https://arxiv.org/abs/1802.10551)
     """
 
-    def __call__(self, losses, variables, penalties=None, optimizers=None, only=None):
+    def __call__(
+        self,
+        losses: Callable[[], Sequence[Array]],
+        variables: Sequence[Sequence[keras.Variable]],
+        penalties: Sequence[Callable[[], Array] | None] | None = None,
+        optimizers: Sequence[keras.optimizers.Optimizer] | None = None,
+        only: int | None = None,
+    ) -> tuple[list[Array], list[Any]]:
         penalties = check_game(variables, penalties)
         if optimizers is None or only is not None:
             raise ValueError(

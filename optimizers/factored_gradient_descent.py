@@ -1,11 +1,14 @@
 """Gradient descent on the factors of a matrix of low rank."""
 
 import math
+from collections.abc import Callable
+from typing import Any, Literal
 
 import keras
 from keras import ops
 
 from zoo._backend.compiling import widest_float
+from zoo._types import Array
 from zoo.optimizers.checks import (
     check_bool,
     check_choice,
@@ -131,20 +134,20 @@ class FactoredGradientDescent(keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        learning_rate="auto",
-        momentum=0.0,
-        restart=True,
+        learning_rate: Literal["auto"] | float | Callable[..., Array] = "auto",
+        momentum: float = 0.0,
+        restart: bool = True,
         *,
-        left_rows=None,
-        preconditioner=None,
-        damping=1.0,
-        balance=0.0,
-        projection=None,
-        radius=1.0,
-        smoothness=1.0,
-        step_constant=0.25,
-        **kwargs,
-    ):
+        left_rows: int | None = None,
+        preconditioner: Literal["scaled", "damped"] | None = None,
+        damping: float = 1.0,
+        balance: float = 0.0,
+        projection: Literal["trace_ball"] | None = None,
+        radius: float = 1.0,
+        smoothness: float = 1.0,
+        step_constant: float = 0.25,
+        **kwargs: Any,
+    ) -> None:
         auto = isinstance(learning_rate, str) and learning_rate == "auto"
         if auto and kwargs.get("weight_decay"):
             raise ValueError(

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from zoo._types import Array
 from zoo.optimizers.checks import check_not_negative
 
 
@@ -31,7 +32,11 @@ class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
       [arXiv:1706.02677](https://arxiv.org/abs/1706.02677)
     """
 
-    def __init__(self, learning_rate, warmup_steps):
+    def __init__(
+        self,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
+        warmup_steps: int,
+    ) -> None:
         schedule = keras.optimizers.schedules.LearningRateSchedule
         if not isinstance(learning_rate, schedule):
             check_not_negative("learning_rate", learning_rate)
@@ -39,7 +44,7 @@ class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
         self.learning_rate = learning_rate
         self.warmup_steps = warmup_steps
 
-    def __call__(self, step):
+    def __call__(self, step: Array) -> Array:
         rate = self.learning_rate
         if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
             rate = rate(step)

@@ -1,10 +1,14 @@
 """Mirror descent on the probability simplex."""
 
+from collections.abc import Callable
+from typing import Any, Literal
+
 import keras
 import numpy as np
 from keras import ops
 
 from zoo import _backend
+from zoo._types import Array
 from zoo.optimizers.checks import check_choice, check_not_negative, check_rate
 from zoo.optimizers.optimistic import dense, shares
 
@@ -64,7 +68,12 @@ class MirrorDescent(keras.optimizers.Optimizer):
       methods for convex optimization", Operations Research Letters 31(3)
     """
 
-    def __init__(self, learning_rate=0.01, geometry="entropic", **kwargs):
+    def __init__(
+        self,
+        learning_rate: float | Callable[..., Array] = 0.01,
+        geometry: Literal["entropic", "euclidean"] = "entropic",
+        **kwargs: Any,
+    ) -> None:
         check_rate(learning_rate)
         check_choice("geometry", geometry, ("entropic", "euclidean"))
         if geometry == "entropic" and kwargs.get("weight_decay"):
@@ -160,8 +169,13 @@ class OptimisticMirrorDescent(MirrorDescent):
     """
 
     def __init__(
-        self, learning_rate=0.01, geometry="entropic", *, optimism=1.0, **kwargs
-    ):
+        self,
+        learning_rate: float | Callable[..., Array] = 0.01,
+        geometry: Literal["entropic", "euclidean"] = "entropic",
+        *,
+        optimism: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         optimism = check_not_negative("optimism", optimism)
         super().__init__(learning_rate, geometry, **kwargs)
         self.optimism = optimism

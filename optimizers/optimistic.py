@@ -1,9 +1,13 @@
 """Gradient descent, RMSprop and Adam that look one step ahead."""
 
+from collections.abc import Callable
+from typing import Any, Literal
+
 import keras
 from keras import ops
 
 from zoo import _backend
+from zoo._types import Array
 from zoo.optimizers.checks import (
     check_bool,
     check_choice,
@@ -38,7 +42,7 @@ def dense(gradient, variable):
 class _Optimistic:
     """What the optimistic optimizers share; stands before a Keras optimizer."""
 
-    version = None
+    version: str | None = None
 
     def build(self, variables):
         if self.built:
@@ -139,13 +143,13 @@ class OptimisticSGD(_Optimistic, keras.optimizers.SGD):
 
     def __init__(
         self,
-        learning_rate=0.01,
-        momentum=0.0,
-        nesterov=False,
+        learning_rate: float | Callable[..., Array] = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
         *,
-        optimism=1.0,
-        **kwargs,
-    ):
+        optimism: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         check_rate(learning_rate)
         optimism = check_not_negative("optimism", optimism)
         check_momentum(momentum)
@@ -219,16 +223,16 @@ class OptimisticRMSprop(_Optimistic, keras.optimizers.RMSprop):
 
     def __init__(
         self,
-        learning_rate=0.001,
-        rho=0.9,
-        momentum=0.0,
-        epsilon=1e-7,
-        centered=False,
+        learning_rate: float | Callable[..., Array] = 0.001,
+        rho: float = 0.9,
+        momentum: float = 0.0,
+        epsilon: float = 1e-7,
+        centered: bool = False,
         *,
-        optimism=1.0,
-        version="update",
-        **kwargs,
-    ):
+        optimism: float = 1.0,
+        version: Literal["update", "gradient"] = "update",
+        **kwargs: Any,
+    ) -> None:
         check_rate(learning_rate)
         optimism = check_not_negative("optimism", optimism)
         check_choice("version", version, ("update", "gradient"))
@@ -318,16 +322,16 @@ class OptimisticAdam(_Optimistic, keras.optimizers.Adam):
 
     def __init__(
         self,
-        learning_rate=0.001,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-7,
-        amsgrad=False,
+        learning_rate: float | Callable[..., Array] = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        amsgrad: bool = False,
         *,
-        optimism=1.0,
-        version="update",
-        **kwargs,
-    ):
+        optimism: float = 1.0,
+        version: Literal["update", "gradient"] = "update",
+        **kwargs: Any,
+    ) -> None:
         check_rate(learning_rate)
         optimism = check_not_negative("optimism", optimism)
         check_choice("version", version, ("update", "gradient"))

@@ -75,6 +75,33 @@ def test_every_name_has_a_test(generate):
     assert not missing, "\n".join(missing)
 
 
+def bare_names(function):
+    """Returns the parameters without a type, and `return`; of a class, its own."""
+    if inspect.isclass(function):
+        function = function.__init__
+    if not (getattr(function, "__module__", None) or "").startswith("zoo."):
+        return []
+    signature = inspect.signature(function)
+    types = {name: one.annotation for name, one in signature.parameters.items()}
+    types["return"] = signature.return_annotation
+    empty = inspect.Signature.empty
+    return [name for name, one in types.items() if one is empty and name != "self"]
+
+
+def test_every_signature_has_types(generate):
+    callables = [part for part in generate.parts() if callable(part.value)]
+    bare = {part.names[0]: bare_names(part.value) for part in callables}
+    missing = [f"{name}: {', '.join(found)}" for name, found in bare.items() if found]
+    assert not missing, "\n".join(missing)
+
+
+def test_types_that_are_missing_are_found():
+    def half(x: float, y, *z, **kwargs: int): ...
+
+    half.__module__ = "zoo.metrics"
+    assert bare_names(half) == ["y", "z", "return"]
+
+
 def test_the_contents_are_up_to_date(generate):
     text = (ROOT / "docs" / "contents.md").read_text(encoding="utf-8")
     assert text == generate.contents(), "write them anew: python docs/_generate.py"

@@ -35,7 +35,7 @@ def module(path):
 def allowed(name, target):
     """Whether the module `name` may import `target`, a name below `zoo`."""
     part = name.split(".")[1:2]
-    if target == "zoo._backend" or target.startswith("zoo._backend."):
+    if f"{target}.".startswith(("zoo._backend.", "zoo._types.")):
         return True
     if part and part[0] in ("layers", "losses", "optimizers"):
         return target.startswith(f"zoo.{part[0]}.")
@@ -58,8 +58,9 @@ def test_parts_know_no_single_backend(path):
     part = module(path).split(".")[1:2]
     if part and part[0] in ("layers", "losses", "optimizers"):
         roots = {target.split(".")[0] for target in imports(path)}
+        types = {"collections", "typing"}
         plain = {"dataclasses", "itertools", "math", "numbers", "warnings"}
-        assert roots <= {"keras", "numpy", "zoo", *plain}
+        assert roots <= {"keras", "numpy", "zoo", *types, *plain}
 
 
 def test_the_rules_catch_what_they_forbid():
@@ -67,6 +68,7 @@ def test_the_rules_catch_what_they_forbid():
     assert not allowed("zoo.layers.ghost", "zoo.losses.angular")
     assert not allowed("zoo.models.mlp", "zoo.apps.large_batch")
     assert not allowed("zoo._backend", "zoo.layers")
+    assert allowed("zoo.layers.ghost", "zoo._types.Array")
     assert allowed("zoo.models.mlp", "zoo.layers.GhostBatchNorm")
     assert allowed("zoo.apps.large_batch", "zoo.study.main")
 

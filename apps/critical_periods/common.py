@@ -277,8 +277,6 @@ class CriticalPeriodsStudy(Study):
                 # By two operations: of a softmax Keras would take the inputs instead.
                 outputs = keras.ops.exp(keras.ops.log_softmax(model.output))
                 model = keras.Model(model.input, outputs, name=model.name)
-        model = distribute.wrap(model, config)
-        with distribute.scope(config):
             model.compile(
                 OPTIMIZERS[config.optimizer](config),
                 keras.losses.SparseCategoricalCrossentropy(from_logits=True),

@@ -1,6 +1,7 @@
 """How the two networks are trained: the report's settings, and those that work."""
 
 import dataclasses
+from typing import Any
 
 import keras
 
@@ -94,7 +95,7 @@ REPORT = {
 LONG = tuple(name for name in REPORT if name.startswith(("gd", "optimistic")))
 
 # Found by search on other seeds; rates fade over the training.
-FADING = {"latent_dim": 4, "fading": True}
+FADING: dict[str, Any] = {"latent_dim": 4, "fading": True}
 TUNED = {
     "gd": Setting("gd", 0.2, memory=0.5, r1=0.1, **FADING),
     "rmsprop": Setting("rmsprop", 4e-3, decay=0.99, r1=0.02, **FADING),

@@ -63,7 +63,7 @@ def train(setting, mixture, config, *, seed, logdir, iterations, snapshots=()):
         )
         # A check is an epoch: what is logged is the mean since the last.
         start = time.process_time()
-        trainer.fit(
+        distribute.wrap(trainer, config).fit(
             mixture.batches(config.per_mode, seed=seed),
             steps_per_epoch=config.check_every,
             epochs=iterations // config.check_every,

@@ -89,7 +89,7 @@ class MinimaStudy(LargeBatchStudy):
 
     objective = ("validation_accuracy", "max")
     normalization = "batch"
-    batches = BATCHES
+    batches: tuple[str, ...] = BATCHES
 
     def prepare(self, config):
         self.check_choices(config, "network", NETWORKS)

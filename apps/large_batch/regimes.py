@@ -215,7 +215,6 @@ class Regimes(LargeBatchStudy):
                 normalization="ghost" if regime.ghosts else "batch",
                 virtual_batch_size=config.virtual_batch_size,
             )
-        model = distribute.wrap(model, config)
         ratio = regime.batch_size / config.batch_size
         rule = RULES[config.lr_rule if regime.scaled else "fixed"]
         rate = _schedule(config.schedule, config.learning_rate * rule(ratio), updates)

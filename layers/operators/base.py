@@ -1,6 +1,8 @@
 """What every forward operator is: linear measurements of images."""
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -8,6 +10,7 @@ from keras import ops
 
 from zoo import _backend
 from zoo._backend.compiling import widest_float
+from zoo._types import Array
 from zoo.layers.checks import check_bool
 from zoo.layers.operators.checks import check_image_shape, check_measurement_shape
 from zoo.layers.operators.solve import conjugate_gradients, extreme_eigenvalue, inner
@@ -54,52 +57,59 @@ class LinearOperator(keras.layers.Layer):
     """
 
     # `c` of operators with `A A^T A = c A`, for which the proximal map is closed.
-    tightness = None
+    tightness: float | None = None
 
-    def __init__(self, image_shape, measurement_shape, *, is_complex=False, **kwargs):
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        measurement_shape: Sequence[int],
+        *,
+        is_complex: bool = False,
+        **kwargs: Any,
+    ) -> None:
         kwargs.setdefault("trainable", False)
         super().__init__(autocast=False, **kwargs)
         self.image_shape = check_image_shape(image_shape)
         self.measurement_shape = check_measurement_shape(measurement_shape)
         self.is_complex = check_bool("is_complex", is_complex)
-        self._extremes = {}
+        self._extremes: dict[str, float] = {}
         # The weights are there from the constructor on.
         self.built = True
 
     @property
-    def float_dtype(self):
+    def float_dtype(self) -> str:
         """The dtype of images: float32, or float64 if the layer is of it."""
         # Keras's rules for dtypes know no float64 on JAX.
         return widest_float() if self.variable_dtype == "float64" else "float32"
 
     @property
-    def measurement_dtype(self):
+    def measurement_dtype(self) -> str:
         """The dtype of measurements: that of images, or complex."""
         if not self.is_complex:
             return self.float_dtype
         return "complex128" if self.float_dtype == "float64" else "complex64"
 
     @property
-    def num_pixels(self):
+    def num_pixels(self) -> int:
         """The numbers in an image, `H W C`."""
         return math.prod(self.image_shape)
 
     def call(self, x):
         return self.measure(self.to_images(x))
 
-    def measure(self, x):
+    def measure(self, x: Array) -> Array:
         """Returns `A x` of a tensor of images."""
         raise NotImplementedError
 
-    def transpose(self, y):
+    def transpose(self, y: Array) -> Array:
         """Returns `A^T y` of a tensor of measurements."""
         raise NotImplementedError
 
-    def normal(self, x):
+    def normal(self, x: Array) -> Array:
         """Returns `A^T A x` of a tensor of images."""
         return self.transpose(self.measure(x))
 
-    def adjoint(self, y):
+    def adjoint(self, y: Array) -> Array:
         """Returns `A^T y`, the real part of `A^H y`, `[batch, H, W, C]`.
 
         Args:
@@ -107,7 +117,7 @@ class LinearOperator(keras.layers.Layer):
         """
         return self.transpose(self.to_measurements(y))
 
-    def gram(self, x):
+    def gram(self, x: Array) -> Array:
         """Returns `A^T A x`, `[batch, H, W, C]`.
 
         Args:
@@ -115,7 +125,7 @@ class LinearOperator(keras.layers.Layer):
         """
         return self.normal(self.to_images(x))
 
-    def prox_constants(self, y):
+    def prox_constants(self, y: Array) -> Any:
         """Returns what `prox_l2` makes of `y`, so that a loop makes it once.
 
         Args:
@@ -126,7 +136,15 @@ class LinearOperator(keras.layers.Layer):
         """
         return self.adjoint(y)
 
-    def prox_l2(self, z, y, step, *, constants=None, return_residual=False):
+    def prox_l2(
+        self,
+        z: Array,
+        y: Array | None,
+        step: float | Array,
+        *,
+        constants: Any = None,
+        return_residual: bool = False,
+    ) -> Any:
         """Computes the proximal map of the squared distance to measurements.
 
         `argmin_x |A x - y|^2 / 2 + |x - z|^2 / (2 step)`
@@ -162,7 +180,7 @@ class LinearOperator(keras.layers.Layer):
         ratio = inner(left, left) / ops.maximum(inner(goal, goal), smallest)
         return x, ops.reshape(ops.sqrt(ratio), (-1,))
 
-    def prox_map(self, y, step):
+    def prox_map(self, y: Array, step: float | Array) -> Callable[[Array], Array]:
         """Returns `prox_l2` of one `y` and `step`, a function of `z`.
 
         It makes once what depends on `y` and `step` alone.
@@ -180,7 +198,7 @@ class LinearOperator(keras.layers.Layer):
         step, constants = self.to_step(step), self.prox_constants(y)
         return lambda z: self.prox(self.to_images(z), constants, step)
 
-    def prox(self, z, constants, step):
+    def prox(self, z: Array, constants: Any, step: Array) -> Array:
         """Returns `prox_l2` of tensors, with a step that broadcasts over images."""
         if self.tightness is not None:
             weight = step / (1 + self.tightness * step)
@@ -189,7 +207,7 @@ class LinearOperator(keras.layers.Layer):
             lambda x: self.normal(x) + x / step, constants + z / step, z
         )
 
-    def operator_norm(self):
+    def operator_norm(self) -> float:
         """Returns the largest singular value of `A`, a float.
 
         It is in closed form where the kind has one, and else that of the dense matrix
@@ -200,7 +218,7 @@ class LinearOperator(keras.layers.Layer):
         """
         return math.sqrt(max(self._extreme("largest"), 0.0))
 
-    def strong_convexity(self):
+    def strong_convexity(self) -> float:
         """Returns the smallest eigenvalue of `A^T A`, a float.
 
         It is 0 where there are fewer measurements than pixels. As for `operator_norm`,
@@ -209,11 +227,11 @@ class LinearOperator(keras.layers.Layer):
         """
         return max(self._extreme("smallest"), 0.0)
 
-    def rank_bound(self):
+    def rank_bound(self) -> int:
         """Returns an int that the rank of `A`, as a real matrix, is at most."""
         return (1 + self.is_complex) * math.prod(self.measurement_shape)
 
-    def compute_extreme(self, end):
+    def compute_extreme(self, end: Literal["smallest", "largest"]) -> float:
         """Returns an eigenvalue of `A^T A`, `"smallest"` or `"largest"`."""
         n, largest = self.num_pixels, end == "largest"
         if not largest and self.rank_bound() < n:
@@ -227,7 +245,7 @@ class LinearOperator(keras.layers.Layer):
         value, residual = extreme_eigenvalue(self._normal_product(), n, largest)
         return value if largest else value - residual
 
-    def dense(self):
+    def dense(self) -> np.ndarray:
         """Returns `A`, a NumPy array `[measurements, pixels]`, complex if they are.
 
         Raises:
@@ -237,7 +255,7 @@ class LinearOperator(keras.layers.Layer):
         y = ops.convert_to_numpy(self.measure(images))
         return np.ascontiguousarray(y.reshape(self.num_pixels, -1).T)
 
-    def dot_test(self, seed=0):
+    def dot_test(self, seed: int = 0) -> float:
         """Measures how well forward and adjoint agree on a random image.
 
         Returns:
@@ -257,7 +275,7 @@ class LinearOperator(keras.layers.Layer):
         error = abs(np.vdot(image, y).real - np.vdot(x, pulled).real)
         return float(error / (np.linalg.norm(image) * np.linalg.norm(y)))
 
-    def to_images(self, x):
+    def to_images(self, x: Array) -> Array:
         """Returns `x` as a tensor of images in `float_dtype`."""
         x = ops.convert_to_tensor(x)
         _check_shape("x", x, self.image_shape)
@@ -265,7 +283,7 @@ class LinearOperator(keras.layers.Layer):
             raise ValueError("`x` must be real. Received: x complex")
         return ops.cast(x, self.float_dtype)
 
-    def to_measurements(self, y):
+    def to_measurements(self, y: Array) -> Array:
         """Returns `y` as a tensor of measurements in `measurement_dtype`."""
         y = ops.convert_to_tensor(y)
         _check_shape("y", y, self.measurement_shape)
@@ -276,7 +294,7 @@ class LinearOperator(keras.layers.Layer):
             )
         return ops.cast(y, self.measurement_dtype)
 
-    def to_step(self, step):
+    def to_step(self, step: float | Array) -> Array:
         """Returns `step` as a tensor that broadcasts over images."""
         if not ops.is_tensor(step):
             step = ops.convert_to_numpy(step)
@@ -289,7 +307,7 @@ class LinearOperator(keras.layers.Layer):
                 )
         return ops.reshape(ops.cast(step, self.float_dtype), (-1, 1, 1, 1))
 
-    def add_data(self, name, array):
+    def add_data(self, name: str, array: np.ndarray) -> keras.Variable:
         """Returns a weight of `float_dtype` that holds `array` and is not trained."""
         return self.add_weight(
             name=name,

@@ -1,9 +1,13 @@
 """Convolution of images with a kernel."""
 
+from collections.abc import Sequence
+from typing import Any, Literal
+
 import keras
 import numpy as np
 from keras import ops
 
+from zoo._types import Array
 from zoo.layers.checks import check_choice
 from zoo.layers.operators.checks import check_array, check_image_shape
 from zoo.layers.operators.fourier import FourierDiagonal
@@ -55,7 +59,13 @@ class Blur(FourierDiagonal):
     (1.0, 0.0)
     """
 
-    def __init__(self, image_shape, kernel, boundary="circular", **kwargs):
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        kernel: Array,
+        boundary: Literal["circular", "zero", "reflect"] = "circular",
+        **kwargs: Any,
+    ) -> None:
         shape = check_image_shape(image_shape)
         kernel = _check_kernel(kernel, shape)
         check_choice("boundary", boundary, BOUNDARIES)
@@ -69,13 +79,13 @@ class Blur(FourierDiagonal):
         self._kernel_shape = kernel.shape
         self.symbol = self.add_data("symbol", np.stack([symbol.real, symbol.imag]))
 
-    def measure(self, x):
+    def measure(self, x: Array) -> Array:
         for axis, margin in zip((1, 2), self._margins, strict=True):
             x = _pad(x, margin, axis, self.boundary)
         symbol = ops.cast(self.symbol, x.dtype)
         return self._crop(self._filter(x, symbol[0], symbol[1]))
 
-    def transpose(self, y):
+    def transpose(self, y: Array) -> Array:
         for axis, margin in zip((1, 2), self._margins, strict=True):
             y = _pad(y, margin, axis, "zero")
         symbol = ops.cast(self.symbol, y.dtype)

@@ -1,10 +1,13 @@
 """Operators made of operators."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
+from zoo._types import Array
 from zoo.layers.operators.base import LinearOperator
 from zoo.layers.operators.complex import join
 
@@ -41,31 +44,31 @@ class Stack(LinearOperator):
     (9,)
     """
 
-    def __init__(self, operators, **kwargs):
+    def __init__(self, operators: Sequence[LinearOperator], **kwargs: Any) -> None:
         several = isinstance(operators, (list, tuple))
-        operators = list(operators) if several else [operators]
-        _check_operators("operators", operators)
-        shapes = {operator.image_shape for operator in operators}
+        parts: list[Any] = list(operators) if several else [operators]
+        _check_operators("operators", parts)
+        shapes = {operator.image_shape for operator in parts}
         if len(shapes) != 1:
             raise ValueError(
                 "`operators` must be one or more of one `image_shape`. "
-                f"Received: {len(operators)} of image shapes {sorted(shapes)}"
+                f"Received: {len(parts)} of image shapes {sorted(shapes)}"
             )
-        kwargs.setdefault("dtype", operators[0].dtype_policy)
-        sizes = [math.prod(operator.measurement_shape) for operator in operators]
+        kwargs.setdefault("dtype", parts[0].dtype_policy)
+        sizes = [math.prod(operator.measurement_shape) for operator in parts]
         super().__init__(
-            operators[0].image_shape,
+            parts[0].image_shape,
             (sum(sizes),),
-            is_complex=any(operator.is_complex for operator in operators),
+            is_complex=any(operator.is_complex for operator in parts),
             **kwargs,
         )
-        self.operators = operators
+        self.operators: list[LinearOperator] = parts
         self._stops = [sum(sizes[: index + 1]) for index in range(len(sizes))]
 
-    def measure(self, x):
+    def measure(self, x: Array) -> Array:
         return ops.concatenate([self._part(one, x) for one in self.operators], axis=1)
 
-    def transpose(self, y):
+    def transpose(self, y: Array) -> Array:
         x = 0
         for operator, part in zip(
             self.operators, ops.split(y, self._stops[:-1], axis=1), strict=True
@@ -76,10 +79,10 @@ class Stack(LinearOperator):
             x = x + operator.transpose(part)
         return x
 
-    def normal(self, x):
+    def normal(self, x: Array) -> Array:
         return sum(operator.normal(x) for operator in self.operators)
 
-    def rank_bound(self):
+    def rank_bound(self) -> int:
         return sum(operator.rank_bound() for operator in self.operators)
 
     def _part(self, operator, x):
@@ -134,7 +137,9 @@ class Compose(LinearOperator):
     True
     """
 
-    def __init__(self, outer, inner, **kwargs):
+    def __init__(
+        self, outer: LinearOperator, inner: LinearOperator, **kwargs: Any
+    ) -> None:
         _check_operators("outer", [outer])
         _check_operators("inner", [inner])
         if inner.is_complex or inner.measurement_shape != outer.image_shape:
@@ -154,16 +159,16 @@ class Compose(LinearOperator):
         self.outer = outer
         self.inner = inner
 
-    def measure(self, x):
+    def measure(self, x: Array) -> Array:
         return self.outer.measure(self.inner.measure(x))
 
-    def transpose(self, y):
+    def transpose(self, y: Array) -> Array:
         return self.inner.transpose(self.outer.transpose(y))
 
-    def normal(self, x):
+    def normal(self, x: Array) -> Array:
         return self.inner.transpose(self.outer.normal(self.inner.measure(x)))
 
-    def rank_bound(self):
+    def rank_bound(self) -> int:
         return min(self.outer.rank_bound(), self.inner.rank_bound())
 
     def get_config(self):

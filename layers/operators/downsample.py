@@ -1,8 +1,12 @@
 """Images of fewer pixels."""
 
+from collections.abc import Sequence
+from typing import Any, Literal
+
 import keras
 from keras import ops
 
+from zoo._types import Array
 from zoo.layers.checks import check_choice, check_count
 from zoo.layers.operators.base import LinearOperator
 from zoo.layers.operators.checks import check_image_shape
@@ -42,7 +46,13 @@ class Downsample(LinearOperator):
     [1.]
     """
 
-    def __init__(self, image_shape, factor, kind="box", **kwargs):
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        factor: int,
+        kind: Literal["box", "decimate"] = "box",
+        **kwargs: Any,
+    ) -> None:
         height, width, channels = check_image_shape(image_shape)
         factor = check_count("factor", factor, min(height, width))
         if height % factor or width % factor:
@@ -55,9 +65,9 @@ class Downsample(LinearOperator):
         super().__init__(image_shape, shape, **kwargs)
         self.factor = factor
         self.kind = kind
-        self.tightness = 1.0 if kind == "decimate" else factor**-2
+        self.tightness: float = 1.0 if kind == "decimate" else factor**-2
 
-    def measure(self, x):
+    def measure(self, x: Array) -> Array:
         height, width, channels = self.measurement_shape
         x = ops.reshape(x, (-1, height, self.factor, width, self.factor, channels))
         if self.kind == "decimate":
@@ -65,7 +75,7 @@ class Downsample(LinearOperator):
         # The mean, which Keras takes in float32 on JAX.
         return ops.sum(x, axis=(2, 4)) * self.factor**-2
 
-    def transpose(self, y):
+    def transpose(self, y: Array) -> Array:
         y = y[:, :, None, :, None]
         rest = self.factor - 1
         if self.kind == "box":
@@ -74,7 +84,7 @@ class Downsample(LinearOperator):
             y = ops.pad(y, [(0, 0), (0, 0), (0, rest), (0, 0), (0, rest), (0, 0)])
         return ops.reshape(y, (-1, *self.image_shape))
 
-    def compute_extreme(self, end):
+    def compute_extreme(self, end: Literal["smallest", "largest"]) -> float:
         full = end == "largest" or self.factor == 1
         return self.tightness if full else 0.0
 

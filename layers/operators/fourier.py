@@ -1,10 +1,14 @@
 """Operators that are diagonal in Fourier's basis, and the mask in it."""
 
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
 import keras
 import numpy as np
 from keras import ops
 
 from zoo import _backend
+from zoo._types import Array
 from zoo.layers.operators.base import LinearOperator
 from zoo.layers.operators.checks import check_image_shape, check_mask
 from zoo.layers.operators.complex import join, times
@@ -26,23 +30,29 @@ class FourierDiagonal(LinearOperator):
             is no such filter: all is then as for `LinearOperator`.
     """
 
-    def __init__(self, image_shape, measurement_shape, eigenvalues, **kwargs):
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        measurement_shape: Sequence[int],
+        eigenvalues: np.ndarray | None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(image_shape, measurement_shape, **kwargs)
         self.eigenvalues = None
         if eigenvalues is not None:
             self.eigenvalues = self.add_data("eigenvalues", eigenvalues)
 
-    def normal(self, x):
+    def normal(self, x: Array) -> Array:
         if self.eigenvalues is None:
             return super().normal(x)
         return self.filter(x, ops.cast(self.eigenvalues, x.dtype))
 
-    def prox(self, z, constants, step):
+    def prox(self, z: Array, constants: Any, step: Array) -> Array:
         if self.eigenvalues is None:
             return super().prox(z, constants, step)
         return self.filter(z + step * constants, self._prox_gains(step))
 
-    def prox_map(self, y, step):
+    def prox_map(self, y: Array, step: float | Array) -> Callable[[Array], Array]:
         if self.eigenvalues is None:
             return super().prox_map(y, step)
         step = self.to_step(step)
@@ -59,17 +69,17 @@ class FourierDiagonal(LinearOperator):
     def _prox_gains(self, step):
         return 1 / (1 + step * ops.cast(self.eigenvalues, step.dtype))
 
-    def filter(self, x, gains):
+    def filter(self, x: Array, gains: Array) -> Array:
         """Returns images whose spectra are multiplied by `gains`, `[..., H, W]`."""
         run = _backend.real_filter(gains)
         return self.channels_last(run(self.channels_first(x)))
 
-    def to_spectra(self, x):
+    def to_spectra(self, x: Array) -> tuple[Array, Array]:
         """Returns `fft2` of each channel, a pair of tensors `[batch, C, H, W]`."""
         x = self.channels_first(x)
         return ops.fft2((x, ops.zeros_like(x)))
 
-    def from_spectra(self, pair):
+    def from_spectra(self, pair: tuple[Array, Array]) -> Array:
         """Returns the real part of the inverse of `to_spectra`, images."""
         return self.channels_last(ops.ifft2(pair)[0])
 
@@ -83,13 +93,13 @@ class FourierDiagonal(LinearOperator):
             return ops.reshape(x, (-1, *x.shape[2:], 1))
         return ops.transpose(x, (0, 2, 3, 1))
 
-    def rank_bound(self):
+    def rank_bound(self) -> int:
         if self.eigenvalues is None:
             return super().rank_bound()
         rank = np.count_nonzero(ops.convert_to_numpy(self.eigenvalues))
         return int(rank) * self.image_shape[2]
 
-    def compute_extreme(self, end):
+    def compute_extreme(self, end: Literal["smallest", "largest"]) -> float:
         if self.eigenvalues is None:
             return super().compute_extreme(end)
         values = ops.convert_to_numpy(self.eigenvalues)
@@ -133,7 +143,7 @@ class FourierMask(FourierDiagonal):
            [0.+0.j, 0.+0.j]], dtype=complex64)
     """
 
-    def __init__(self, image_shape, mask, **kwargs):
+    def __init__(self, image_shape: Sequence[int], mask: Array, **kwargs: Any) -> None:
         shape = check_image_shape(image_shape)
         mask = check_mask(mask, (shape[:2],))
         opposite = np.roll(np.flip(mask), (1, 1), (0, 1))
@@ -141,11 +151,11 @@ class FourierMask(FourierDiagonal):
         super().__init__(shape, shape, eigenvalues, is_complex=True, **kwargs)
         self.mask = self.add_data("mask", mask)
 
-    def measure(self, x):
+    def measure(self, x: Array) -> Array:
         pair = times(self.to_spectra(x), self._scaled_mask(x.dtype))
         return self.channels_last(join(*pair))
 
-    def transpose(self, y):
+    def transpose(self, y: Array) -> Array:
         y = self.channels_first(y)
         pair = ops.real(y), ops.imag(y)
         pixels = self.image_shape[0] * self.image_shape[1]

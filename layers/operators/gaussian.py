@@ -1,9 +1,13 @@
 """Measurements by a matrix of independent Gaussian numbers."""
 
+from collections.abc import Sequence
+from typing import Any, Literal
+
 import keras
 import numpy as np
 from keras import ops
 
+from zoo._types import Array
 from zoo.layers.checks import check_count, check_seed
 from zoo.layers.operators.base import LARGEST_EXACT, LinearOperator
 from zoo.layers.operators.checks import check_image_shape
@@ -46,7 +50,13 @@ class GaussianMatrix(LinearOperator):
     2.9
     """
 
-    def __init__(self, image_shape, num_measurements, seed=0, **kwargs):
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        num_measurements: int,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         n = int(np.prod(check_image_shape(image_shape)))
         m = check_count("num_measurements", num_measurements)
         super().__init__(image_shape, (m,), **kwargs)
@@ -61,19 +71,19 @@ class GaussianMatrix(LinearOperator):
             self.right = self.add_data("right", right)
             self.values = self.add_data("values", values**2)
 
-    def measure(self, x):
+    def measure(self, x: Array) -> Array:
         x = ops.reshape(x, (-1, self.num_pixels))
         return ops.matmul(x, ops.transpose(ops.cast(self.matrix, x.dtype)))
 
-    def transpose(self, y):
+    def transpose(self, y: Array) -> Array:
         x = ops.matmul(y, ops.cast(self.matrix, y.dtype))
         return ops.reshape(x, (-1, *self.image_shape))
 
-    def prox_constants(self, y):
+    def prox_constants(self, y: Array) -> Any:
         pulled = self.adjoint(y)
         return pulled if self.right is None else self._to_modes(pulled)
 
-    def prox(self, z, constants, step):
+    def prox(self, z: Array, constants: Any, step: Array) -> Array:
         if self.right is None:
             return super().prox(z, constants, step)
         values, step = ops.cast(self.values, z.dtype), step[:, :, 0, 0]
@@ -86,7 +96,7 @@ class GaussianMatrix(LinearOperator):
         x = ops.reshape(x, (-1, self.num_pixels))
         return ops.matmul(x, ops.transpose(ops.cast(self.right, x.dtype)))
 
-    def compute_extreme(self, end):
+    def compute_extreme(self, end: Literal["smallest", "largest"]) -> float:
         few = end == "smallest" and self.rank_bound() < self.num_pixels
         if self.values is None or few:
             return super().compute_extreme(end)

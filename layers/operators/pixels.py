@@ -1,9 +1,13 @@
 """Operators that see pixels as they are: all of them, or some."""
 
+from collections.abc import Sequence
+from typing import Any, Literal
+
 import keras
 import numpy as np
 from keras import ops
 
+from zoo._types import Array
 from zoo.layers.operators.base import LinearOperator
 from zoo.layers.operators.checks import check_image_shape, check_mask
 
@@ -36,16 +40,16 @@ class Identity(LinearOperator):
 
     tightness = 1.0
 
-    def __init__(self, image_shape, **kwargs):
+    def __init__(self, image_shape: Sequence[int], **kwargs: Any) -> None:
         super().__init__(image_shape, check_image_shape(image_shape), **kwargs)
 
-    def measure(self, x):
+    def measure(self, x: Array) -> Array:
         return x
 
-    def transpose(self, y):
+    def transpose(self, y: Array) -> Array:
         return y
 
-    def compute_extreme(self, end):
+    def compute_extreme(self, end: Literal["smallest", "largest"]) -> float:
         return 1.0
 
 
@@ -83,7 +87,7 @@ class PixelMask(LinearOperator):
 
     tightness = 1.0
 
-    def __init__(self, image_shape, mask, **kwargs):
+    def __init__(self, image_shape: Sequence[int], mask: Array, **kwargs: Any) -> None:
         height, width, channels = check_image_shape(image_shape)
         shapes = (height, width), (height, width, channels)
         mask = check_mask(mask, shapes)
@@ -91,21 +95,21 @@ class PixelMask(LinearOperator):
         self._mask_shape = mask.shape
         self.mask = self.add_data("mask", mask)
 
-    def measure(self, x):
+    def measure(self, x: Array) -> Array:
         mask = ops.cast(self.mask, x.dtype)
         return x * (mask[..., None] if len(self._mask_shape) == 2 else mask)
 
-    def transpose(self, y):
+    def transpose(self, y: Array) -> Array:
         return self.measure(y)
 
-    def normal(self, x):
+    def normal(self, x: Array) -> Array:
         return self.measure(x)
 
-    def rank_bound(self):
+    def rank_bound(self) -> int:
         repeats = self.num_pixels // int(np.prod(self._mask_shape))
         return repeats * int(ops.convert_to_numpy(self.mask).sum())
 
-    def compute_extreme(self, end):
+    def compute_extreme(self, end: Literal["smallest", "largest"]) -> float:
         return 1.0 if end == "largest" or self.rank_bound() == self.num_pixels else 0.0
 
     def get_config(self):

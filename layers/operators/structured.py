@@ -1,10 +1,14 @@
 """Random measurements that cost a fast transform and need no matrix."""
 
+from collections.abc import Sequence
+from typing import Any, Literal
+
 import keras
 import numpy as np
 from keras import ops
 
 from zoo import _backend
+from zoo._types import Array
 from zoo.layers.checks import check_choice, check_count, check_seed
 from zoo.layers.operators import transforms
 from zoo.layers.operators.base import LinearOperator
@@ -67,7 +71,14 @@ class StructuredRandom(LinearOperator):
       Patterns", [arXiv:1310.3240](https://arxiv.org/abs/1310.3240)
     """
 
-    def __init__(self, image_shape, num_measurements, kind="dct", seed=0, **kwargs):
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        num_measurements: int,
+        kind: Literal["dct", "hadamard", "coded_diffraction"] = "dct",
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         n = int(np.prod(check_image_shape(image_shape)))
         check_choice("kind", kind, KINDS)
         if kind == "hadamard" and n & (n - 1):
@@ -94,19 +105,19 @@ class StructuredRandom(LinearOperator):
         self._places[self.rows] = np.arange(m)
         self.tightness = None if is_complex and m < n else n / m
 
-    def measure(self, x):
+    def measure(self, x: Array) -> Array:
         x = ops.reshape(x, (-1, self.num_pixels)) * self._scale
         code = ops.cast(self.code, x.dtype)
-        parts = tuple(x * code[index] for index in range(1 + self.is_complex))
-        parts = self._transform(parts, self.image_shape)
+        coded = tuple(x * code[index] for index in range(1 + self.is_complex))
+        parts = self._transform(coded, self.image_shape)
         parts = [_backend.take(part, self.rows, axis=1) for part in parts]
         return join(*parts) if self.is_complex else parts[0]
 
-    def transpose(self, y):
-        parts = (ops.real(y), ops.imag(y)) if self.is_complex else (y,)
-        parts = (ops.pad(part, [(0, 0), (0, 1)]) for part in parts)
-        parts = tuple(_backend.take(part, self._places, axis=1) for part in parts)
-        parts = self._transposed(parts, self.image_shape)
+    def transpose(self, y: Array) -> Array:
+        taken = (ops.real(y), ops.imag(y)) if self.is_complex else (y,)
+        padded = (ops.pad(part, [(0, 0), (0, 1)]) for part in taken)
+        values = tuple(_backend.take(part, self._places, axis=1) for part in padded)
+        parts = self._transposed(values, self.image_shape)
         code = ops.cast(self.code, parts[0].dtype)
         x = sum(part * code[index] for index, part in enumerate(parts)) * self._scale
         return ops.reshape(x, (-1, *self.image_shape))
@@ -115,7 +126,7 @@ class StructuredRandom(LinearOperator):
     def _scale(self):
         return (self.num_pixels / self.measurement_shape[0]) ** 0.5
 
-    def compute_extreme(self, end):
+    def compute_extreme(self, end: Literal["smallest", "largest"]) -> float:
         if self.tightness is None or (
             end == "smallest" and self.rank_bound() < self.num_pixels
         ):

@@ -1,11 +1,14 @@
 """What every sensing operator is: linear measurements of a matrix given by factors."""
 
 import math
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import ops
 
+from zoo._types import Array
 from zoo.layers.checks import check_bool, check_count, is_integer
 
 # `dense` returns `m n1 n2` numbers: 2.7 GB in float32 for m = 10 n at this size.
@@ -61,27 +64,33 @@ class SensingOperator(keras.layers.Layer):
     """
 
     def __init__(
-        self, shape, num_measurements, *, symmetric=False, hermitian=False, **kwargs
-    ):
+        self,
+        shape: Sequence[int],
+        num_measurements: int,
+        *,
+        symmetric: bool = False,
+        hermitian: bool = False,
+        **kwargs: Any,
+    ) -> None:
         kwargs.setdefault("trainable", False)
         super().__init__(**kwargs)
         self.shape = check_shape(shape)
         self.num_measurements = check_count("num_measurements", num_measurements)
         self.hermitian = check_bool("hermitian", hermitian)
         self.symmetric = check_bool("symmetric", symmetric) or hermitian
-        self._scale = None
+        self._scale: float | None = None
         if self.symmetric and self.shape[0] != self.shape[1]:
             raise ValueError(
                 f"`symmetric=True` needs a square `shape`. Received: shape={shape}"
             )
 
     @property
-    def factor_rows(self):
+    def factor_rows(self) -> tuple[int, ...]:
         """Pair of ints, the rows of the left and of the right factor."""
         return tuple((1 + self.hermitian) * size for size in self.shape)
 
     @property
-    def scale(self):
+    def scale(self) -> float:
         """Float `s` with `|A(X)|^2 = s^2 |X|_F^2` on average over random `X`.
 
         It is computed once for the weights that were made, set or loaded.
@@ -90,7 +99,7 @@ class SensingOperator(keras.layers.Layer):
             self._scale = self.compute_scale()
         return self._scale
 
-    def compute_scale(self):
+    def compute_scale(self) -> float:
         """Returns `scale` for the weights as they are."""
         raise NotImplementedError
 
@@ -103,7 +112,7 @@ class SensingOperator(keras.layers.Layer):
             return self.combine(left, left)
         return self.combine(left, self.lift(u if v is None else v, "right"))
 
-    def lift(self, factor, side="left"):
+    def lift(self, factor: Array, side: Literal["left", "right"] = "left") -> Array:
         """Does to a factor what needs no other: linear, column by column.
 
         Args:
@@ -115,11 +124,17 @@ class SensingOperator(keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def combine(self, left, right):
+    def combine(self, left: Array, right: Array) -> Array:
         """Returns the measurements `[..., m]` of two lifted factors."""
         raise NotImplementedError
 
-    def combine_pair(self, left, step_left, right=None, step_right=None):
+    def combine_pair(
+        self,
+        left: Array,
+        step_left: Array,
+        right: Array | None = None,
+        step_right: Array | None = None,
+    ) -> tuple[Array, Array]:
         """Measures the change of `X` along a step, from lifted factors.
 
         Returns:
@@ -132,21 +147,23 @@ class SensingOperator(keras.layers.Layer):
         first = self.combine(left, step_right) + self.combine(step_left, right)
         return first, self.combine(step_left, step_right)
 
-    def pull(self, e, right):
+    def pull(self, e: Array, right: Array) -> Array:
         """Returns `G V`, `[..., n1, r]`, from weights and the lifted right factor."""
         raise NotImplementedError
 
-    def pull_left(self, e, left):
+    def pull_left(self, e: Array, left: Array) -> Array:
         """Returns `G^T U`, `[..., n2, r]`, from weights and the lifted left factor."""
         if self.symmetric:
             return self.pull(e, left)
         raise NotImplementedError
 
-    def center(self, y):
+    def center(self, y: Array) -> Array:
         """Returns measured values `y` in the form that the operator returns."""
         return y
 
-    def pair(self, u, d, v=None, e=None):
+    def pair(
+        self, u: Array, d: Array, v: Array | None = None, e: Array | None = None
+    ) -> tuple[Array, Array]:
         """Measures the change of `X` along a step, as an exact line search needs it.
 
         `A((U + tD)(V + tE)^T) = A(U V^T) + t A(U E^T + D V^T) + t^2 A(D E^T)`
@@ -167,7 +184,7 @@ class SensingOperator(keras.layers.Layer):
         step_right = self.lift(d if v is None else e, "right")
         return self.combine_pair(left, step_left, right, step_right)
 
-    def adjoint_matmul(self, e, v):
+    def adjoint_matmul(self, e: Array, v: Array) -> Array:
         """Returns `G V`, `[..., n1, r]`, with `G = sum_i e_i A_i` not formed.
 
         Args:
@@ -176,7 +193,7 @@ class SensingOperator(keras.layers.Layer):
         """
         return self.pull(e, self.lift(v, "right"))
 
-    def adjoint_matmul_left(self, e, u):
+    def adjoint_matmul_left(self, e: Array, u: Array) -> Array:
         """Returns `G^T U`, `[..., n2, r]`, with `G = sum_i e_i A_i` not formed.
 
         Args:
@@ -185,7 +202,7 @@ class SensingOperator(keras.layers.Layer):
         """
         return self.pull_left(e, self.lift(u))
 
-    def normal_matmul(self, u, omega, v=None):
+    def normal_matmul(self, u: Array, omega: Array, v: Array | None = None) -> Array:
         """Returns `A^T(A(U V^T)) Omega`: the normal operator of `X`, times a matrix.
 
         Args:
@@ -195,7 +212,7 @@ class SensingOperator(keras.layers.Layer):
         """
         return self.adjoint_matmul(self(u, v), omega)
 
-    def dense(self):
+    def dense(self) -> np.ndarray:
         """Returns the `A_i`, a NumPy array `[m, n1, n2]`, complex if Hermitian.
 
         Raises:
@@ -218,7 +235,7 @@ class SensingOperator(keras.layers.Layer):
             return matrices[:, : self.shape[0]] + 1j * matrices[:, self.shape[0] :]
         return matrices
 
-    def dot_test(self, rank=2, seed=0):
+    def dot_test(self, rank: int = 2, seed: int = 0) -> float:
         """Measures how well forward and adjoint agree on random factors.
 
         Returns:
@@ -250,7 +267,7 @@ class SensingOperator(keras.layers.Layer):
         ]
         return float(max(errors) / (np.linalg.norm(forward) * np.linalg.norm(e)))
 
-    def cost_estimate(self, rank=1):
+    def cost_estimate(self, rank: int = 1) -> dict[str, int]:
         """Returns what one value and one gradient of a factor of `rank` cost.
 
         Returns:
@@ -265,11 +282,11 @@ class SensingOperator(keras.layers.Layer):
     def _flops(self, rank):
         raise NotImplementedError
 
-    def to_float(self, x):
+    def to_float(self, x: Array) -> Array:
         """Returns `x` as a tensor: a tensor as it is, all else in the layer's dtype."""
         return x if ops.is_tensor(x) else ops.convert_to_tensor(x, self.variable_dtype)
 
-    def add_data(self, name, array):
+    def add_data(self, name: str, array: np.ndarray) -> keras.Variable:
         """Returns a weight that holds `array`, which nothing trains.
 
         Floats take the layer's dtype; what else there is keeps its own.

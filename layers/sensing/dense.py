@@ -1,10 +1,14 @@
 """Measurements by matrices that are stored: any, Gaussian, and random signs."""
 
+from collections.abc import Sequence
+from typing import Any, Literal
+
 import keras
 import numpy as np
 from keras import ops
 
 from zoo import _backend
+from zoo._types import Array
 from zoo.layers.checks import check_seed
 from zoo.layers.sensing.base import SensingOperator, check_finite_array, check_shape
 
@@ -54,7 +58,9 @@ class DenseSensing(SensingOperator):
       [arXiv:0706.4138](https://arxiv.org/abs/0706.4138)
     """
 
-    def __init__(self, matrices, *, symmetric=False, **kwargs):
+    def __init__(
+        self, matrices: Array, *, symmetric: bool = False, **kwargs: Any
+    ) -> None:
         matrices = check_finite_array("matrices", matrices, 3)
         self._set_up(matrices.shape[1:], len(matrices), symmetric, **kwargs)
         self._store(matrices)
@@ -82,13 +88,19 @@ class DenseSensing(SensingOperator):
         # By entries and measurements: a product with few rows reads them sooner so.
         self.matrices = self.add_data("matrices", np.ascontiguousarray(flat.T))
 
-    def lift(self, factor, side="left"):
+    def lift(self, factor: Array, side: Literal["left", "right"] = "left") -> Array:
         return self.to_float(factor)
 
-    def combine(self, left, right):
+    def combine(self, left: Array, right: Array) -> Array:
         return self._measure(ops.matmul(left, ops.swapaxes(right, -1, -2)))
 
-    def combine_pair(self, left, step_left, right=None, step_right=None):
+    def combine_pair(
+        self,
+        left: Array,
+        step_left: Array,
+        right: Array | None = None,
+        step_right: Array | None = None,
+    ) -> tuple[Array, Array]:
         # The two share a pass over the matrices.
         if right is None and self.symmetric:
             pairs = (2 * left, step_left), (step_left, step_left)
@@ -99,10 +111,10 @@ class DenseSensing(SensingOperator):
         products = [ops.matmul(one, ops.swapaxes(two, -1, -2)) for one, two in pairs]
         return tuple(ops.unstack(self._measure(ops.stack(products)), num=2))
 
-    def pull(self, e, right):
+    def pull(self, e: Array, right: Array) -> Array:
         return ops.matmul(self._weighted(e), right)
 
-    def pull_left(self, e, left):
+    def pull_left(self, e: Array, left: Array) -> Array:
         return ops.matmul(ops.swapaxes(self._weighted(e), -1, -2), left)
 
     def _measure(self, x):
@@ -129,7 +141,7 @@ class DenseSensing(SensingOperator):
             x = _backend.take(x, self._unpack, axis=-1)
         return ops.reshape(x, (*batch, *self.shape))
 
-    def compute_scale(self):
+    def compute_scale(self) -> float:
         n1, n2 = self.shape
         values = self._unit * ops.convert_to_numpy(self.matrices)
         squares = np.einsum("km,km->k", values, values, dtype="float64")
@@ -161,13 +173,21 @@ class DenseSensing(SensingOperator):
 class _RandomSensing(DenseSensing):
     """Matrices of random entries, mean 0 and variance `1/m`."""
 
-    def __init__(self, shape, num_measurements, *, symmetric=False, seed=0, **kwargs):
+    def __init__(
+        self,
+        shape: Sequence[int],
+        num_measurements: int,
+        *,
+        symmetric: bool = False,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         self._set_up(check_shape(shape), num_measurements, symmetric, **kwargs)
         self.seed = check_seed(seed)
         generator = np.random.default_rng(seed)
         self._store(self._draw(generator, (num_measurements, *self.shape)))
 
-    def compute_scale(self):
+    def compute_scale(self) -> float:
         return 1.0
 
     def get_config(self):

@@ -1,12 +1,15 @@
 """Measurements that are entries of a matrix: matrix completion."""
 
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from zoo import _backend
+from zoo._types import Array
 from zoo.layers.sensing.base import check_shape
 from zoo.layers.sensing.rank_one import RankOneOperator
 
@@ -56,7 +59,15 @@ class EntrySensing(RankOneOperator):
       [arXiv:0805.4471](https://arxiv.org/abs/0805.4471)
     """
 
-    def __init__(self, rows, columns, shape, *, symmetric=False, **kwargs):
+    def __init__(
+        self,
+        rows: Array,
+        columns: Array,
+        shape: Sequence[int],
+        *,
+        symmetric: bool = False,
+        **kwargs: Any,
+    ) -> None:
         shape = check_shape(shape)
         rows = _check_places("rows", rows, shape[0])
         columns = _check_places("columns", columns, shape[1])
@@ -83,7 +94,7 @@ class EntrySensing(RankOneOperator):
     def _places(self, side):
         return self.rows if side == "left" else self.columns
 
-    def compute_scale(self):
+    def compute_scale(self) -> float:
         n1, n2 = self.shape
         if not self.symmetric:
             return (self.num_measurements / (n1 * n2)) ** 0.5

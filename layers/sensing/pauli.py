@@ -1,12 +1,15 @@
 """Measurements of a quantum state by Pauli strings, without their matrices."""
 
 import math
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import ops
 
 from zoo import _backend
+from zoo._types import Array
 from zoo.layers.checks import check_count, check_seed
 from zoo.layers.sensing.base import SensingOperator
 
@@ -73,7 +76,12 @@ class PauliSensing(SensingOperator):
       [arXiv:0909.3304](https://arxiv.org/abs/0909.3304)
     """
 
-    def __init__(self, strings, num_qubits=None, **kwargs):
+    def __init__(
+        self,
+        strings: Sequence[str] | tuple[Array, Array],
+        num_qubits: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         x, z, num_qubits = _read(strings, num_qubits)
         super().__init__((2**num_qubits,) * 2, len(x), hermitian=True, **kwargs)
         self.num_qubits = num_qubits
@@ -88,7 +96,9 @@ class PauliSensing(SensingOperator):
         self._step = min(self._high, max(1, TABLE_SIZE // (2 * size * self._low)))
 
     @classmethod
-    def random(cls, num_qubits, num_measurements, seed=0, **kwargs):
+    def random(
+        cls, num_qubits: int, num_measurements: int, seed: int = 0, **kwargs: Any
+    ) -> "PauliSensing":
         """Draws distinct strings, all sets of them equally likely.
 
         The identity is not drawn: its expectation is the trace, which is known.
@@ -122,7 +132,7 @@ class PauliSensing(SensingOperator):
         return cls((keys >> num_qubits, keys % 2**num_qubits), num_qubits, **kwargs)
 
     @property
-    def strings(self):
+    def strings(self) -> list[str]:
         """List of str, the strings in the order of the measurements."""
         x, z = (
             ops.convert_to_numpy(masks)[:, None] >> np.arange(self.num_qubits)[::-1] & 1
@@ -131,10 +141,10 @@ class PauliSensing(SensingOperator):
         letters = np.array(list(LETTERS))[x + 2 * z]
         return letters.view(f"U{self.num_qubits}")[:, 0].tolist()
 
-    def compute_scale(self):
+    def compute_scale(self) -> float:
         return math.sqrt(self.num_measurements / self.shape[0])
 
-    def lift(self, factor, side="left"):
+    def lift(self, factor: Array, side: Literal["left", "right"] = "left") -> Array:
         shape = tuple(np.shape(factor))
         if len(shape) < 2 or shape[-2] != self.factor_rows[0]:
             raise ValueError(
@@ -144,7 +154,7 @@ class PauliSensing(SensingOperator):
             )
         return self.to_float(factor)
 
-    def combine(self, left, right):
+    def combine(self, left: Array, right: Array) -> Array:
         shifted, signed = self._shift(right), self._sign(left)
         address, row = self._locate()
 
@@ -156,7 +166,7 @@ class PauliSensing(SensingOperator):
 
         return ops.sum(self._for_each_step(partial_sums), axis=0)
 
-    def pull(self, e, right):
+    def pull(self, e: Array, right: Array) -> Array:
         e = self.to_float(e)
         batch = ops.shape(e)[:-1]
         e = ops.transpose(ops.reshape(e, (-1, self.num_measurements)))
@@ -257,7 +267,7 @@ class PauliSensing(SensingOperator):
         return cls((keys >> q, keys % 2**q), q, **config)
 
 
-def to_stacked(factor):
+def to_stacked(factor: Array) -> Array:
     """Returns a complex factor `[..., d, r]` as a real one `[..., 2d, r]`.
 
     The real part is above the imaginary one, as `PauliSensing` takes factors.
@@ -271,7 +281,7 @@ def to_stacked(factor):
     return ops.concatenate([ops.real(factor), ops.imag(factor)], axis=-2)
 
 
-def to_complex(factor):
+def to_complex(factor: Array) -> Array:
     """Returns a real factor `[..., 2d, r]`, as `to_stacked` makes it, as a complex one.
 
     Example:

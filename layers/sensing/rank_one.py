@@ -1,11 +1,14 @@
 """Measurements by matrices of rank one: `y_i = a_i^T X b_i`."""
 
 import warnings
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import ops
 
+from zoo._types import Array
 from zoo.layers.checks import check_bool
 from zoo.layers.sensing.base import SensingOperator, check_finite_array
 
@@ -30,38 +33,38 @@ class RankOneOperator(SensingOperator):
 
     def __init__(
         self,
-        shape,
-        num_measurements,
+        shape: Sequence[int],
+        num_measurements: int,
         *,
-        symmetric,
-        paired=False,
-        centered=False,
-        **kwargs,
-    ):
+        symmetric: bool,
+        paired: bool = False,
+        centered: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(shape, num_measurements, symmetric=symmetric, **kwargs)
         self.centered = check_bool("centered", centered)
         self._paired = paired
 
-    def lift(self, factor, side="left"):
+    def lift(self, factor: Array, side: Literal["left", "right"] = "left") -> Array:
         def products(columns):
             return _stacked([self._rows(columns, one) for one in self._lifted(side)])
 
         return _by_columns(products, self.to_float(factor))
 
-    def combine(self, left, right):
+    def combine(self, left: Array, right: Array) -> Array:
         y = ops.sum(left * (_swapped(right) if self._paired else right), axis=-1)
         if self._paired:
             one, other = ops.split(y, 2, axis=-1)
             y = (one + other) / 2
         return self.center(y)
 
-    def pull(self, e, right):
+    def pull(self, e: Array, right: Array) -> Array:
         return self._pull(e, right, "left")
 
-    def pull_left(self, e, left):
+    def pull_left(self, e: Array, left: Array) -> Array:
         return self._pull(e, left, "right")
 
-    def center(self, y):
+    def center(self, y: Array) -> Array:
         if not self.centered:
             return y
         # The mean, which Keras takes in float32 on JAX.
@@ -159,7 +162,15 @@ class RankOneSensing(RankOneOperator):
       [arXiv:1310.0807](https://arxiv.org/abs/1310.0807)
     """
 
-    def __init__(self, a, b=None, *, symmetric=False, centered=False, **kwargs):
+    def __init__(
+        self,
+        a: Array,
+        b: Array | None = None,
+        *,
+        symmetric: bool = False,
+        centered: bool = False,
+        **kwargs: Any,
+    ) -> None:
         a = check_finite_array("a", a, 2)
         check_bool("symmetric", symmetric)
         check_bool("centered", centered)
@@ -206,7 +217,7 @@ class RankOneSensing(RankOneOperator):
         right = side == "right" and self.b is not None
         return ops.cast(self.b if right else self.a, dtype)
 
-    def compute_scale(self):
+    def compute_scale(self) -> float:
         n1, n2 = self.shape
         left = _inner(self.a, self.a)
         if self.b is None:

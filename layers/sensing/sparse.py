@@ -2,12 +2,15 @@
 
 import math
 import numbers
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import ops
 
 from zoo import _backend
+from zoo._types import Array
 from zoo.layers.checks import check_choice, check_count, check_seed
 from zoo.layers.sensing.base import check_shape
 from zoo.layers.sensing.entries import warn_unseen
@@ -75,15 +78,15 @@ class SparseSensing(RankOneOperator):
 
     def __init__(
         self,
-        shape,
-        num_measurements,
-        kind="gaussian",
-        density=0.1,
+        shape: Sequence[int],
+        num_measurements: int,
+        kind: Literal["gaussian", "sign", "rank_one"] = "gaussian",
+        density: float = 0.1,
         *,
-        symmetric=False,
-        seed=0,
-        **kwargs,
-    ):
+        symmetric: bool = False,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         n1, n2 = check_shape(shape)
         m = check_count("num_measurements", num_measurements)
         check_choice("kind", kind, KINDS)
@@ -135,10 +138,10 @@ class SparseSensing(RankOneOperator):
         self._values = self.add_data("values", values)
         warn_unseen(rows, columns, self.shape, self.symmetric)
 
-    def lift(self, factor, side="left"):
+    def lift(self, factor: Array, side: Literal["left", "right"] = "left") -> Array:
         return self.to_float(factor) if self._formed else super().lift(factor, side)
 
-    def combine(self, left, right):
+    def combine(self, left: Array, right: Array) -> Array:
         if self._formed:
             return self._measured(ops.matmul(left, _transposed(right)))
         entries = super().combine(left, right)
@@ -148,7 +151,13 @@ class SparseSensing(RankOneOperator):
         entries = ops.reshape(entries, (*ops.shape(entries)[:-1], *values.shape))
         return self._unit * ops.sum(values * entries, axis=-2)
 
-    def combine_pair(self, left, step_left, right=None, step_right=None):
+    def combine_pair(
+        self,
+        left: Array,
+        step_left: Array,
+        right: Array | None = None,
+        step_right: Array | None = None,
+    ) -> tuple[Array, Array]:
         if not self._formed:
             return super().combine_pair(left, step_left, right, step_right)
         if right is None:
@@ -209,7 +218,7 @@ class SparseSensing(RankOneOperator):
         size = self.shape[side == "right"]
         return ops.segment_sum(columns, self._places[side], num_segments=size)
 
-    def compute_scale(self):
+    def compute_scale(self) -> float:
         return 1.0
 
     def _flops(self, rank):

@@ -1,6 +1,7 @@
 """Measurements by structured vectors: rows of two rounds of signs and Hadamard."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -61,7 +62,15 @@ class HadamardSensing(RankOneOperator):
       [arXiv:1703.00864](https://arxiv.org/abs/1703.00864)
     """
 
-    def __init__(self, size, num_measurements, *, centered=True, seed=0, **kwargs):
+    def __init__(
+        self,
+        size: int,
+        num_measurements: int,
+        *,
+        centered: bool = True,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         size = check_count("size", size)
         super().__init__(
             (size, size), num_measurements, symmetric=True, centered=centered, **kwargs
@@ -120,7 +129,7 @@ class HadamardSensing(RankOneOperator):
         missing = rows - ops.shape(x)[0]
         return ops.pad(x, [[0, missing], [0, 0]]) if missing else x
 
-    def compute_scale(self):
+    def compute_scale(self) -> float:
         n = self.shape[0]
         diagonal = (1 if self.centered else 2) - 2 * n / self._order
         return math.sqrt(2 * self.num_measurements * (n + diagonal) / (n + 1))

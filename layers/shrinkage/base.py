@@ -1,11 +1,14 @@
 """What every shrinkage function is: a gain for each coordinate, and its slope."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from zoo._types import Array
 from zoo.layers.checks import check_bool
 from zoo.layers.cosine_dense import at_least_float32
 
@@ -86,9 +89,14 @@ class Shrinkage(keras.layers.Layer):
     """
 
     # Names of the parameters to pairs: from weights to valid values, and back in NumPy.
-    transforms = {}
+    transforms: Mapping[str, Transform] = {}
 
-    def __init__(self, parameters, coordinatewise=False, **kwargs):
+    def __init__(
+        self,
+        parameters: Mapping[str, float | Array],
+        coordinatewise: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(autocast=False, **kwargs)
         self.coordinatewise = check_bool("coordinatewise", coordinatewise)
         self._initial = {
@@ -141,7 +149,7 @@ class Shrinkage(keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def parameters(self):
+    def parameters(self) -> dict[str, Array]:
         """Returns a dict of the values of the parameters, in float32 at least."""
         dtype, _ = self._dtypes()
         return {

@@ -1,5 +1,7 @@
 """The posterior mean of sparse Gaussian signals."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -62,8 +64,12 @@ class BernoulliGaussianShrinkage(Shrinkage):
     transforms = {"sparsity": SHARE, "signal_variance": POSITIVE}
 
     def __init__(
-        self, sparsity=0.1, signal_variance=1.0, coordinatewise=False, **kwargs
-    ):
+        self,
+        sparsity: float = 0.1,
+        signal_variance: float = 1.0,
+        coordinatewise: bool = False,
+        **kwargs: Any,
+    ) -> None:
         parameters = {"sparsity": sparsity, "signal_variance": signal_variance}
         super().__init__(parameters, coordinatewise, **kwargs)
 

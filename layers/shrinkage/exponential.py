@@ -1,5 +1,7 @@
 """Exponential shrinkage."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -50,7 +52,14 @@ class ExponentialShrinkage(Shrinkage):
 
     transforms = {"width": POSITIVE, "gain": FREE, "bump": FREE}
 
-    def __init__(self, width=2.5, gain=0.9, bump=-1.0, coordinatewise=False, **kwargs):
+    def __init__(
+        self,
+        width: float = 2.5,
+        gain: float = 0.9,
+        bump: float = -1.0,
+        coordinatewise: bool = False,
+        **kwargs: Any,
+    ) -> None:
         parameters = {"width": width, "gain": gain, "bump": bump}
         super().__init__(parameters, coordinatewise, **kwargs)
 

@@ -1,9 +1,12 @@
 """Shrinkage by a gain that is interpolated on a grid."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
+from zoo._types import Array
 from zoo.layers.shrinkage.base import FREE, POSITIVE, Shrinkage, Transform, ratio, root
 
 GAINS = Transform(
@@ -57,7 +60,13 @@ class GridShrinkage(Shrinkage):
 
     transforms = {"gains": GAINS}
 
-    def __init__(self, gains=None, spacing=4 / 3, coordinatewise=False, **kwargs):
+    def __init__(
+        self,
+        gains: Array | None = None,
+        spacing: float = 4 / 3,
+        coordinatewise: bool = False,
+        **kwargs: Any,
+    ) -> None:
         if gains is None:
             gains = np.linspace(0.1, 1.0, 15)
         super().__init__({"gains": gains}, coordinatewise, **kwargs)

@@ -1,5 +1,8 @@
 """Piecewise linear shrinkage with two kinks."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -75,11 +78,11 @@ class PiecewiseLinearShrinkage(Shrinkage):
 
     def __init__(
         self,
-        kinks=(2.0, 4.0),
-        slopes=(0.1, 1.5, 0.95),
-        coordinatewise=False,
-        **kwargs,
-    ):
+        kinks: Sequence[float] = (2.0, 4.0),
+        slopes: Sequence[float] = (0.1, 1.5, 0.95),
+        coordinatewise: bool = False,
+        **kwargs: Any,
+    ) -> None:
         parameters = {"kinks": kinks, "slopes": slopes}
         super().__init__(parameters, coordinatewise, **kwargs)
 

@@ -1,8 +1,11 @@
 """Soft thresholding."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from zoo._types import Array
 from zoo.layers.shrinkage.base import (
     FREE,
     POSITIVE,
@@ -60,7 +63,13 @@ class SoftShrinkage(Shrinkage):
 
     transforms = {"threshold": POSITIVE, "scale": FREE}
 
-    def __init__(self, threshold=1.1402, scale=1.0, coordinatewise=False, **kwargs):
+    def __init__(
+        self,
+        threshold: float = 1.1402,
+        scale: float = 1.0,
+        coordinatewise: bool = False,
+        **kwargs: Any,
+    ) -> None:
         parameters = {"threshold": threshold, "scale": scale}
         super().__init__(parameters, coordinatewise, **kwargs)
 
@@ -70,7 +79,7 @@ class SoftShrinkage(Shrinkage):
         return scale * excess(magnitude, kink), scale * above
 
 
-def soft_threshold(r, threshold):
+def soft_threshold(r: Array, threshold: float | Array) -> Array:
     """Moves numbers towards zero, `sign(r) * max(|r| - threshold, 0)`.
 
     Of complex numbers the magnitude is shrunk and the phase kept. The gradient is

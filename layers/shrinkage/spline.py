@@ -1,5 +1,7 @@
 """Spline shrinkage."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -49,7 +51,14 @@ class SplineShrinkage(Shrinkage):
 
     transforms = {"width": POSITIVE, "gain": FREE, "bump": FREE}
 
-    def __init__(self, width=3.7, gain=0.9, bump=-1.5, coordinatewise=False, **kwargs):
+    def __init__(
+        self,
+        width: float = 3.7,
+        gain: float = 0.9,
+        bump: float = -1.5,
+        coordinatewise: bool = False,
+        **kwargs: Any,
+    ) -> None:
         parameters = {"width": width, "gain": gain, "bump": bump}
         super().__init__(parameters, coordinatewise, **kwargs)
 

@@ -8,6 +8,7 @@ import os
 import pathlib
 import random
 
+import pandas as pd
 import pytest
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "benchmarks" / "resume.py"
@@ -16,6 +17,10 @@ STUDIES = {
     "games": ("--experiment=matrix", "--game=matching_pennies,random", "--steps=30"),
     "matrix_sensing": ("--experiment=covariance", "--iterations=50"),
 }
+THREADS = (
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
+    *("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"),
+)
 pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX kills")
 
 
@@ -46,6 +51,29 @@ def test_two_runs_give_the_same_bytes_though_one_is_killed(resume, tmp_path, stu
         twin = killed / curves.relative_to(whole)
         assert curves.read_bytes() == twin.read_bytes()
     assert not list(killed.rglob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    "study, flags",
+    [
+        ("large_batch", ("--experiment=regimes", "--limit=300", "--epochs=1")),
+        ("matrix_sensing", ("--experiment=methods", "--iterations=40")),
+    ],
+)
+def test_other_numbers_of_threads_agree_to_rounding(
+    resume, monkeypatch, tmp_path, study, flags
+):
+    tables = []
+    for threads in ("1", "2"):
+        for name in THREADS:
+            monkeypatch.setenv(name, threads)
+        code, _ = resume.run(study, tmp_path / threads, (*flags, "--runs=1"))
+        assert code == 0
+        (path,) = (tmp_path / threads).rglob("results.csv")
+        table = pd.read_csv(path).sort_values("run", ignore_index=True)
+        tables.append(table[[name for name in table if not resume.TIME.search(name)]])
+    assert len(tables[0]) > 2
+    pd.testing.assert_frame_equal(*tables, rtol=1e-5)
 
 
 def test_a_number_that_differs_is_found(resume, tmp_path):

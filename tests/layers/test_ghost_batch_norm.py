@@ -840,7 +840,7 @@ def test_replicas_have_ghosts_of_their_own_and_shared_statistics(tmp_path):
 
 JAX = """
 import sys
-import keras, numpy
+import jax, keras, numpy
 from zoo.layers import GhostBatchNorm
 assert keras.backend.backend() == "jax"
 folder = sys.argv[1]
@@ -858,6 +858,11 @@ for update in ("sequential", "mean"):
     model.compile("sgd", "mse")
     model.fit(x, x[..., :1], batch_size=7, verbose=0)
     assert numpy.isfinite(model.predict(x[:1], verbose=0)).all()
+jax.config.update("jax_enable_x64", True)
+y = GhostBatchNorm(None, dtype="float64")(x.astype("float64"), training=True)
+x = x - x.mean((0, 1), dtype="float64")
+wanted = x / numpy.sqrt((x * x).mean((0, 1)) + 1e-3)
+numpy.testing.assert_allclose(y, wanted, atol=1e-13)
 """
 
 

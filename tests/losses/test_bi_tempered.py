@@ -403,10 +403,15 @@ def refuses(function, *at):
 assert refuses(jax.grad(lambda x: slope(x)[0, 0]), scores)
 assert refuses(jax.grad(lambda t: traced(t, 1.2, scores)), 0.8)
 assert refuses(jax.grad(lambda t: traced(0.8, t, scores)), 1.2)
+
+jax.config.update("jax_enable_x64", True)
+softmax = numpy.exp([1.0, 0.0, -1.0]) / numpy.exp([1.0, 0.0, -1.0]).sum()
+p = tempered_softmax(numpy.array([1.0, 0.0, -1.0]), 1.0)
+numpy.testing.assert_allclose(p, softmax, rtol=1e-14)
 """
 
 
-def test_jax_traces_temperatures_and_differentiates_twice():
+def test_jax_traces_temperatures_differentiates_twice_and_keeps_float64():
     subprocess.run(
         [sys.executable, "-c", JAX],
         env={**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "jax"},

@@ -4,6 +4,7 @@ import collections
 import itertools
 import json
 import weakref
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -15,10 +16,12 @@ elif keras.backend.backend() == "jax":
     import jax
 
 # Numbers of the layers whose class may hold more than its config and weights say.
-_LAYERS = weakref.WeakKeyDictionary()
+_LAYERS: weakref.WeakKeyDictionary[keras.layers.Layer, int] = (
+    weakref.WeakKeyDictionary()
+)
 _COUNTER = itertools.count()
 # Compiled functions by what they depend on, the last used at the end.
-_COMPILED = collections.OrderedDict()
+_COMPILED: collections.OrderedDict[tuple, Callable] = collections.OrderedDict()
 _MOST_COMPILED = 64
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Literal
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class ChannelProblem(SparseProblem):
     users: int = 1
 
     @property
-    def mask(self):
+    def mask(self) -> np.ndarray:
         """Bool `[N]`: the entries of users in the base station's own cell."""
         return np.arange(self.matrix.shape[1]) % self._everyone < self.users
 
@@ -71,8 +72,14 @@ class ChannelProblem(SparseProblem):
 
 
 def random_access(
-    users=512, pilots=64, activity=0.01, snr=10.0, *, stacked=True, seed=0
-):
+    users: int = 512,
+    pilots: int = 64,
+    activity: float = 0.01,
+    snr: float | None = 10.0,
+    *,
+    stacked: bool = True,
+    seed: int = 0,
+) -> ChannelProblem:
     """Draws the problem of compressive random access: which few users transmit?
 
     One antenna hears pilots of `users` in one cell, of whom each is active with
@@ -120,8 +127,15 @@ def random_access(
 
 
 def massive_mimo(
-    antennas=64, users=64, pilots=64, cells=7, snr=20.0, *, stacked=True, seed=0
-):
+    antennas: int = 64,
+    users: int = 64,
+    pilots: int = 64,
+    cells: Literal[1, 7] = 7,
+    snr: float | None = 20.0,
+    *,
+    stacked: bool = True,
+    seed: int = 0,
+) -> ChannelProblem:
     """Draws the problem of estimating all channels to a base station of many antennas.
 
     As `random_access`, but every user is active, those of six more cells around the

@@ -4,8 +4,12 @@ import numbers
 
 import numpy as np
 
+from zoo._types import Array
 
-def corrupt_labels(labels, fraction, num_classes, *, seed=0):
+
+def corrupt_labels(
+    labels: Array, fraction: float, num_classes: int, *, seed: int = 0
+) -> np.ndarray:
     """Replaces a fraction of the labels by another class, drawn uniformly.
 
     `round(fraction * n)` samples are chosen without replacement, and none of them

@@ -1,6 +1,7 @@
 """What is wrong with the data while a network is young, to study critical periods."""
 
 import functools
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from zoo import _backend
+from zoo._types import Array
 from zoo.losses.checks import check_choice, check_integer, check_number
 
 
@@ -58,7 +60,7 @@ class Deficit(keras.layers.Layer):
       [arXiv:1711.08856](https://arxiv.org/abs/1711.08856)
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.active = self.add_weight(
             shape=(), initializer="ones", dtype="bool", trainable=False, name="active"
@@ -71,7 +73,7 @@ class Deficit(keras.layers.Layer):
         seed = self.next_seed()
         return ops.cond(self.active.value, lambda: self.alter(x, seed), lambda: x)
 
-    def corrupt(self, images, labels, seed):
+    def corrupt(self, images: Array, labels: Array, seed: Array) -> tuple[Array, Array]:
         """Applies the deficit to a batch, whatever `active` is.
 
         Args:
@@ -84,11 +86,11 @@ class Deficit(keras.layers.Layer):
         """
         return self.alter(tf.convert_to_tensor(images), seed), labels
 
-    def alter(self, x, seed):
+    def alter(self, x: Array, seed: Array) -> Array:
         """Returns the altered `x`, a tensor of the backend or of TensorFlow."""
         raise NotImplementedError
 
-    def next_seed(self):
+    def next_seed(self) -> Array | None:
         """Returns the seed of a call in training, `None` if nothing is drawn."""
         return None
 
@@ -133,7 +135,12 @@ class Blur(Deficit):
       [arXiv:1711.08856](https://arxiv.org/abs/1711.08856)
     """
 
-    def __init__(self, size=8, method="bilinear", **kwargs):
+    def __init__(
+        self,
+        size: int = 8,
+        method: Literal["bilinear", "average"] = "bilinear",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.size = check_integer("size", size, low=1)
         self.method = check_choice("method", method, ("bilinear", "average"))
@@ -141,7 +148,7 @@ class Blur(Deficit):
     def build(self, input_shape):
         self._matrices(input_shape)
 
-    def alter(self, x, seed):
+    def alter(self, x: Array, seed: Array) -> Array:
         down, across = self._matrices(x.shape)
         dtype = _computing_dtype(x)
         library = tf if tf.is_tensor(x) else ops
@@ -184,7 +191,7 @@ class VerticalFlip(Deficit):
       [arXiv:1711.08856](https://arxiv.org/abs/1711.08856)
     """
 
-    def alter(self, x, seed):
+    def alter(self, x: Array, seed: Array) -> Array:
         return x[:, ::-1]
 
 
@@ -220,14 +227,20 @@ class WhiteNoise(Deficit):
       [arXiv:1711.08856](https://arxiv.org/abs/1711.08856)
     """
 
-    def __init__(self, mean=0.5, stddev=0.25, seed=None, **kwargs):
+    def __init__(
+        self,
+        mean: float = 0.5,
+        stddev: float = 0.25,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.mean = check_number("mean", mean)
         self.stddev = check_number("stddev", stddev, low=0)
         self.seed = seed if seed is None else check_integer("seed", seed, low=0)
         self.seed_generator = keras.random.SeedGenerator(self.seed)
 
-    def alter(self, x, seed):
+    def alter(self, x: Array, seed: Array) -> Array:
         dtype = _computing_dtype(x)
         if tf.is_tensor(x):
             noise = tf.random.stateless_normal(
@@ -239,7 +252,7 @@ class WhiteNoise(Deficit):
         )
         return ops.cast(noise, x.dtype)
 
-    def next_seed(self):
+    def next_seed(self) -> Array:
         return self.seed_generator.next()
 
     def save_own_variables(self, store):
@@ -291,16 +304,16 @@ class LabelPermutation(Deficit):
       [arXiv:1711.08856](https://arxiv.org/abs/1711.08856)
     """
 
-    def __init__(self, num_classes, seed=0, **kwargs):
+    def __init__(self, num_classes: int, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_classes = check_integer("num_classes", num_classes, low=2)
         self.seed = check_integer("seed", seed, low=0)
         self.permutation = _derangement(self.num_classes, self.seed)
 
-    def corrupt(self, images, labels, seed):
+    def corrupt(self, images: Array, labels: Array, seed: Array) -> tuple[Array, Array]:
         return images, self.alter(tf.convert_to_tensor(labels), seed)
 
-    def alter(self, x, seed):
+    def alter(self, x: Array, seed: Array) -> Array:
         dtype = keras.backend.standardize_dtype(x.dtype)
         if (
             not keras.backend.is_int_dtype(dtype)
@@ -355,7 +368,9 @@ class DeficitWindow(keras.callbacks.Callback):
     2 False
     """
 
-    def __init__(self, deficit, start=0, stop=None):
+    def __init__(
+        self, deficit: Deficit, start: int = 0, stop: int | None = None
+    ) -> None:
         super().__init__()
         if not isinstance(deficit, Deficit):
             raise ValueError(
@@ -388,7 +403,9 @@ class DeficitWindow(keras.callbacks.Callback):
         self.deficit.active.assign(False)
 
 
-def without_class(images, labels, label):
+def without_class(
+    images: Array, labels: Array, label: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Leaves out the samples of one class.
 
     Args:

@@ -4,9 +4,11 @@ import functools
 import gzip
 import io
 import math
+import os
 import pathlib
 import pickle
 import zlib
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -24,7 +26,7 @@ _ARRAY_GLOBALS = {
 }
 
 
-def read_idx(path):
+def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     """Reads one IDX file of unsigned bytes, plain or gzipped.
 
     Args:
@@ -75,7 +77,9 @@ def read_idx(path):
     return values.astype(np.int32) if rank == 1 else values[..., np.newaxis]
 
 
-def read_cifar_binary(paths, label_bytes):
+def read_cifar_binary(
+    paths: Iterable[str | os.PathLike[str]], label_bytes: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Reads CIFAR's binary version, any number of records a file.
 
     Args:
@@ -118,7 +122,9 @@ def read_cifar_binary(paths, label_bytes):
     return _cifar_images(pixels), np.concatenate(labels).astype(np.int32)
 
 
-def read_cifar_python(paths, label_key):
+def read_cifar_python(
+    paths: Iterable[str | os.PathLike[str]], label_key: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Reads CIFAR's Python version, pickled dictionaries with bytes as keys.
 
     Only what a NumPy array needs is unpickled, so a hostile file cannot run code.

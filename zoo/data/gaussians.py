@@ -29,7 +29,7 @@ class GaussianMixture:
     centers: np.ndarray
     sigma: float
 
-    def batches(self, per_mode, seed=0):
+    def batches(self, per_mode: int, seed: int = 0) -> tf.data.Dataset:
         """Batches with as many points of each mode; endless, in a seeded order.
 
         Args:
@@ -55,7 +55,13 @@ class GaussianMixture:
         return rows.map(lambda points, _: tf.reshape(points, shape))
 
 
-def gaussian_grid(points_per_mode=5000, side=4, spacing=1.0, sigma=0.02, seed=0):
+def gaussian_grid(
+    points_per_mode: int = 5000,
+    side: int = 4,
+    spacing: float = 1.0,
+    sigma: float = 0.02,
+    seed: int = 0,
+) -> GaussianMixture:
     """Draws a mixture of Gaussians on a square grid around the origin.
 
     The defaults are the 16 modes and 80,000 points on which Balduzzi et al. (2018)

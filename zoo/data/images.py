@@ -2,6 +2,7 @@
 
 import dataclasses
 import numbers
+import os
 import pathlib
 import urllib.error
 import urllib.request
@@ -33,8 +34,8 @@ _CIFAR100 = (
 class _Spec:
     """What is known of a set before it is read; `url` is its publisher's."""
 
-    shape: tuple
-    class_names: tuple
+    shape: tuple[int, ...]
+    class_names: tuple[str, ...]
     url: str | None = None
 
 
@@ -78,29 +79,29 @@ class ImageSet:
     """
 
     name: str
-    train: tuple = dataclasses.field(repr=False)
-    validation: tuple = dataclasses.field(repr=False)
-    test: tuple = dataclasses.field(repr=False)
+    train: tuple[np.ndarray, np.ndarray] = dataclasses.field(repr=False)
+    validation: tuple[np.ndarray, np.ndarray] = dataclasses.field(repr=False)
+    test: tuple[np.ndarray, np.ndarray] = dataclasses.field(repr=False)
     num_classes: int
-    class_names: tuple = dataclasses.field(repr=False)
+    class_names: tuple[str, ...] = dataclasses.field(repr=False)
     source: str
 
     @property
-    def input_shape(self):
+    def input_shape(self) -> tuple[int, ...]:
         """Shape of one image: `(height, width, channels)`."""
         return self.train[0].shape[1:]
 
 
 def load_images(
-    name="digits",
-    data_dir=None,
+    name: str = "digits",
+    data_dir: str | os.PathLike[str] | None = None,
     *,
-    validation=0.1,
-    per_class=None,
-    limit=None,
-    label_noise=0.0,
-    seed=0,
-):
+    validation: float = 0.1,
+    per_class: int | None = None,
+    limit: int | None = None,
+    label_noise: float = 0.0,
+    seed: int = 0,
+) -> ImageSet:
     """Loads a named image set, split and subsampled by a seed.
 
     | name | image | training + test images |

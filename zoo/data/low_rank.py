@@ -1,11 +1,15 @@
 """Matrices of low rank: random ones, and covariances of real data."""
 
+import os
 import pathlib
 import warnings
 import zlib
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
+from zoo._types import Array
 from zoo.layers.checks import check_count
 from zoo.layers.sensing.base import check_shape
 from zoo.losses.checks import check_choice, check_number
@@ -16,7 +20,13 @@ _COVTYPE_FILES = ("covtype.data.gz", "covtype.data")
 _COVTYPE_FEATURES = 54
 
 
-def low_rank_matrix(shape, rank, condition=1.0, kind="psd", seed=0):
+def low_rank_matrix(
+    shape: Sequence[int],
+    rank: int,
+    condition: float = 1.0,
+    kind: Literal["psd", "hermitian", "general", "indefinite"] = "psd",
+    seed: int = 0,
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """Draws the factors of a random matrix of low rank and Frobenius norm 1.
 
     Its singular values fall geometrically, the first being `condition` times the last.
@@ -80,7 +90,7 @@ def low_rank_matrix(shape, rank, condition=1.0, kind="psd", seed=0):
     return u, u * np.where(np.arange(rank) < (rank + 1) // 2, 1.0, -1.0)
 
 
-def measurement_noise(y, level, seed=0):
+def measurement_noise(y: Array, level: float, seed: int = 0) -> np.ndarray:
     """Adds Gaussian noise to measurements.
 
     Args:
@@ -108,7 +118,12 @@ def measurement_noise(y, level, seed=0):
     return (y + level * size * noise).astype(np.result_type(y, "float32"))
 
 
-def covariance(name="digits", data_dir=None, *, standardize=False):
+def covariance(
+    name: Literal["digits", "breast_cancer", "covtype"] = "digits",
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    standardize: bool = False,
+) -> tuple[np.ndarray, str]:
     """Returns the covariance matrix of the features of a real data set.
 
     | name | features | samples |

@@ -4,12 +4,16 @@ Masks of frequencies are in the order of `fft2`: frequency 0 comes first. All ar
 float32 arrays of zeros and ones, drawn with NumPy: equal arguments give equal masks.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from zoo.losses.checks import check_integer, check_number
 
 
-def cartesian_mask(shape, fraction, center_fraction=0.08, seed=0):
+def cartesian_mask(
+    shape: Sequence[int], fraction: float, center_fraction: float = 0.08, seed: int = 0
+) -> np.ndarray:
     """Draws whole columns of frequencies, as a magnetic resonance scanner takes them.
 
     `round(fraction W)` columns are measured: the `round(center_fraction W)` of the
@@ -44,7 +48,9 @@ def cartesian_mask(shape, fraction, center_fraction=0.08, seed=0):
     return np.tile(columns, (height, 1))
 
 
-def radial_mask(shape, fraction=None, lines=None):
+def radial_mask(
+    shape: Sequence[int], fraction: float | None = None, lines: int | None = None
+) -> np.ndarray:
     """Draws lines through frequency 0 at equal angles.
 
     Args:
@@ -83,7 +89,9 @@ def radial_mask(shape, fraction=None, lines=None):
     return min(masks, key=lambda mask: abs(mask.sum() - wanted))
 
 
-def random_mask(shape, fraction, power=0.0, seed=0):
+def random_mask(
+    shape: Sequence[int], fraction: float, power: float = 0.0, seed: int = 0
+) -> np.ndarray:
     """Draws single frequencies, low ones more often than high ones.
 
     `round(fraction H W)` frequencies are drawn without replacement with weights
@@ -123,7 +131,9 @@ def random_mask(shape, fraction, power=0.0, seed=0):
     return _largest(keys, count)
 
 
-def scattered_mask(shape, fraction_kept, seed=0):
+def scattered_mask(
+    shape: Sequence[int], fraction_kept: float, seed: int = 0
+) -> np.ndarray:
     """Draws the pixels that are seen: `round(fraction_kept H W)` of them.
 
     Args:
@@ -147,7 +157,12 @@ def scattered_mask(shape, fraction_kept, seed=0):
     return _largest(np.random.default_rng(seed).random(shape), count)
 
 
-def block_mask(shape, size, blocks=None, seed=0):
+def block_mask(
+    shape: Sequence[int],
+    size: int | Sequence[int],
+    blocks: int | None = None,
+    seed: int = 0,
+) -> np.ndarray:
     """Hides rectangles: one in the centre, or some at random places.
 
     Args:
@@ -180,7 +195,7 @@ def block_mask(shape, size, blocks=None, seed=0):
             f"`size` must be no larger than the image. Received: size={size}, "
             f"shape={shape}"
         )
-    corners = [[room // 2 for room in rooms]]
+    corners = np.array([[room // 2 for room in rooms]])
     if blocks is not None:
         count = check_integer("blocks", blocks, 1)
         generator = np.random.default_rng(seed)

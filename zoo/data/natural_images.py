@@ -3,10 +3,14 @@
 import hashlib
 import importlib.util
 import math
+import os
 import pathlib
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 
+from zoo._types import Array
 from zoo.losses.checks import check_choice, check_integer
 
 PARTS = ("train", "validation", "test")
@@ -54,7 +58,11 @@ _CORNERS = {"china": (60, 100), "moon": (100, 100)}
 _WINDOW = 256
 
 
-def load_natural_images(part="train", color=False, data_dir=None):
+def load_natural_images(
+    part: Literal["train", "validation", "test"] = "train",
+    color: bool = False,
+    data_dir: str | os.PathLike[str] | None = None,
+) -> dict[str, np.ndarray]:
     """Returns photographs for the training and the test of image models.
 
     They come with scikit-image, scikit-learn and PyWavelets, in one fixed split, and
@@ -132,8 +140,13 @@ class PatchSampler:
     """
 
     def __init__(
-        self, images, size=64, scales=(1.0, 0.8, 0.6, 0.5), augment=True, seed=0
-    ):
+        self,
+        images: dict[str, Array] | Sequence[Array],
+        size: int = 64,
+        scales: Sequence[float] = (1.0, 0.8, 0.6, 0.5),
+        augment: bool = True,
+        seed: int = 0,
+    ) -> None:
         self.size = check_integer("size", size, 1)
         self.seed = check_integer("seed", seed, 0)
         self.augment = augment
@@ -141,19 +154,19 @@ class PatchSampler:
             raise ValueError(
                 f"`scales` must be numbers above 0, up to 1. Received: scales={scales}"
             )
-        images = check_images("images", images)
+        named = check_images("images", images)
         pyramids = (
             [_rescale(image, scale) for scale in scales if self._fits(image, scale)]
-            for image in images.values()
+            for image in named.values()
         )
         self.pyramids = [pyramid for pyramid in pyramids if pyramid]
         if not self.pyramids:
             raise ValueError(
                 f"`images` must hold one of at least {size} x {size} pixels at a scale "
-                f"of {scales}. Received: {len(images)} smaller images"
+                f"of {scales}. Received: {len(named)} smaller images"
             )
 
-    def batch(self, step, count):
+    def batch(self, step: int, count: int) -> np.ndarray:
         """Returns the patches of a step, float32 `[count, size, size, channels]`."""
         rng = np.random.default_rng([self.seed, step])
         # In [0, 1): image, scale, row, column and symmetry of each patch.
@@ -184,7 +197,9 @@ def symmetry(image, index):
     return image[:: -1 if index & 2 else 1, :: -1 if index & 1 else 1]
 
 
-def check_images(name, images):
+def check_images(
+    name: str, images: dict[str, Array] | Sequence[Array]
+) -> dict[Any, np.ndarray]:
     """Returns a dict of float32 images, once these are known to be what models take.
 
     Args:
@@ -197,7 +212,9 @@ def check_images(name, images):
     """
     if not isinstance(images, (dict, list, tuple, np.ndarray)):
         raise ValueError(f"`{name}` must be images. Received: {name}={images!r}")
-    named = dict(images if isinstance(images, dict) else enumerate(images))
+    named: dict[Any, Array] = dict(
+        images if isinstance(images, dict) else enumerate(images)
+    )
     named = {key: np.asarray(image) for key, image in named.items()}
     channels = {image.shape[-1] for image in named.values() if image.ndim == 3}
     if len(channels) != 1 or any(image.ndim != 3 for image in named.values()):

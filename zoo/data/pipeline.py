@@ -1,14 +1,17 @@
 """Batches whose order is a function of the seed and the epoch alone."""
 
 import numbers
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
+from zoo._types import Array
+
 _PAD = 4
 
 
-def steps_per_epoch(n, batch_size, drop_remainder=False):
+def steps_per_epoch(n: int, batch_size: int, drop_remainder: bool = False) -> int:
     """Counts the batches of one epoch.
 
     Args:
@@ -42,16 +45,16 @@ def steps_per_epoch(n, batch_size, drop_remainder=False):
 
 
 def batches(
-    images,
-    labels,
-    batch_size,
+    images: Array,
+    labels: Array,
+    batch_size: int,
     *,
-    shuffle=True,
-    seed=0,
-    first_epoch=0,
-    drop_remainder=False,
-    map_fn=None,
-):
+    shuffle: bool = True,
+    seed: int = 0,
+    first_epoch: int = 0,
+    drop_remainder: bool = False,
+    map_fn: Callable[[Array, Array, Array], tuple[Array, Array]] | None = None,
+) -> tf.data.Dataset:
     """Batches arrays held in memory, in an order that resumes exactly.
 
     With `shuffle=True` the dataset is infinite. Epoch `e` visits each sample
@@ -149,7 +152,7 @@ def batches(
     return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
-def augment_flip_crop(images, labels, seed):
+def augment_flip_crop(images: Array, labels: Array, seed: Array) -> tuple[Array, Array]:
     """Flips each image at random and crops it from a zero border of 4 pixels.
 
     Args:
@@ -187,7 +190,7 @@ def augment_flip_crop(images, labels, seed):
     return tf.gather(cropped, columns, axis=2, batch_dims=1), labels
 
 
-def check_finite(name, values):
+def check_finite(name: str, values: Array) -> None:
     """Raises a `ValueError` that says where `values` are NaN or infinite.
 
     Args:

@@ -1,7 +1,11 @@
 """Smaller images, for studies that must end in minutes."""
 
+import numpy as np
 
-def average_pool(images, size):
+from zoo._types import Array
+
+
+def average_pool(images: Array, size: int) -> np.ndarray:
     """Shrinks images to `size x size` by averaging blocks of equal size.
 
     Args:

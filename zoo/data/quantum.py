@@ -2,12 +2,13 @@
 
 import numpy as np
 
+from zoo._types import Array
 from zoo.layers.checks import check_count
 from zoo.layers.sensing.pauli import check_num_qubits
 from zoo.losses.checks import check_number
 
 
-def random_state(num_qubits, rank=1, seed=0):
+def random_state(num_qubits: int, rank: int = 1, seed: int = 0) -> np.ndarray:
     """Draws a random state `rho = U U^H` of trace 1.
 
     The entries of `U` are independent complex Gaussians, before its norm is made 1. A
@@ -44,7 +45,7 @@ def random_state(num_qubits, rank=1, seed=0):
     return u / np.linalg.norm(u)
 
 
-def ghz_state(num_qubits):
+def ghz_state(num_qubits: int) -> np.ndarray:
     """Returns the pure state `(|0...0> + |1...1>) / sqrt(2)`.
 
     A Pauli string has an expectation other than 0 in it if it has an even number of `Z`
@@ -75,7 +76,7 @@ def ghz_state(num_qubits):
     return state
 
 
-def hadamard_state(num_qubits):
+def hadamard_state(num_qubits: int) -> np.ndarray:
     """Returns the pure state of all qubits in `(|0> + |1>) / sqrt(2)`.
 
     Strings of none but `I` and `X` have the expectation 1 in it, all others 0.
@@ -98,7 +99,13 @@ def hadamard_state(num_qubits):
     return np.full((size, 1), size**-0.5, "complex128")
 
 
-def measure_shots(expectations, shots, smoothing=0.0, num_qubits=None, seed=0):
+def measure_shots(
+    expectations: Array,
+    shots: int,
+    smoothing: float = 0.0,
+    num_qubits: int | None = None,
+    seed: int = 0,
+) -> np.ndarray:
     """Estimates expectations of Pauli strings from a finite number of shots.
 
     A shot of a string is +1 with probability `(1 + y_i) / 2`, else -1, independently.

@@ -2,10 +2,13 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import keras
 import numpy as np
 
+from zoo._types import Array
 from zoo.layers.checks import check_count
 from zoo.layers.sensing.base import check_shape
 from zoo.losses.checks import check_choice, check_integer, check_number
@@ -43,7 +46,7 @@ class SparseProblem:
     matrix: np.ndarray
     sparsity: float
     noise_variance: float
-    signal_variance: object = 1.0
+    signal_variance: float | Array = 1.0
 
     def __post_init__(self):
         matrix = np.asarray(self.matrix)
@@ -67,11 +70,17 @@ class SparseProblem:
         check_number("noise_variance", self.noise_variance, 0)
 
     @property
-    def mask(self):
+    def mask(self) -> np.ndarray:
         """Bool `[N]`: the entries that an error is to be measured on. Here all."""
         return np.ones(self.matrix.shape[1], bool)
 
-    def sample(self, batch_size, seed=0, index=0, dtype="float32"):
+    def sample(
+        self,
+        batch_size: int,
+        seed: int = 0,
+        index: int = 0,
+        dtype: Literal["float32", "float64"] = "float32",
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Draws one batch of an endless sequence.
 
         What is drawn is a function of the arguments alone, whatever was drawn before.
@@ -91,15 +100,22 @@ class SparseProblem:
         """
         _check_batch(batch_size, seed, dtype, index=index)
         generator = np.random.default_rng((seed, index))
-        dtype = np.result_type(dtype, "complex64" if self._is_complex else "float32")
-        x = self._signals(generator, batch_size).astype(dtype)
-        y = x @ self.matrix.T.astype(dtype)
+        kind = np.result_type(dtype, "complex64" if self._is_complex else "float32")
+        x = self._signals(generator, batch_size).astype(kind)
+        y = x @ self.matrix.T.astype(kind)
         if self.noise_variance:
             noise = _normal(generator, y.shape, self._is_complex)
-            y += (math.sqrt(self.noise_variance) * noise).astype(dtype)
+            y += (math.sqrt(self.noise_variance) * noise).astype(kind)
         return y, x
 
-    def batches(self, batch_size, seed=0, first=0, dtype="float32", **kwargs):
+    def batches(
+        self,
+        batch_size: int,
+        seed: int = 0,
+        first: int = 0,
+        dtype: Literal["float32", "float64"] = "float32",
+        **kwargs: Any,
+    ) -> "SparseBatches":
         """Returns the endless sequence, for a loop or for Keras.
 
         ```python
@@ -156,7 +172,15 @@ class SparseBatches(keras.utils.PyDataset):
     True
     """
 
-    def __init__(self, problem, batch_size, seed, first, dtype, **kwargs):
+    def __init__(
+        self,
+        problem: SparseProblem,
+        batch_size: int,
+        seed: int,
+        first: int,
+        dtype: Literal["float32", "float64"],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         _check_batch(batch_size, seed, dtype, first=first)
         self.problem = problem
@@ -166,7 +190,7 @@ class SparseBatches(keras.utils.PyDataset):
         self.dtype = dtype
 
     @property
-    def num_batches(self):
+    def num_batches(self) -> None:
         """`None`: there is no last one."""
         return None
 
@@ -176,8 +200,12 @@ class SparseBatches(keras.utils.PyDataset):
 
 
 def bernoulli_gaussian(
-    shape=(250, 500), sparsity=0.1, snr=40.0, condition=None, seed=0
-):
+    shape: Sequence[int] = (250, 500),
+    sparsity: float = 0.1,
+    snr: float | None = 40.0,
+    condition: float | None = None,
+    seed: int = 0,
+) -> SparseProblem:
     """Draws the problem that compares the solvers of sparse recovery.
 
     The entries of `A` are Gaussian of variance `1 / M`, or, with `condition`, its
@@ -233,7 +261,9 @@ def bernoulli_gaussian(
     return SparseProblem(matrix, sparsity, noise_variance)
 
 
-def bernoulli_gaussian_fixture(condition=None):
+def bernoulli_gaussian_fixture(
+    condition: float | None = None,
+) -> tuple[SparseProblem, np.ndarray, np.ndarray]:
     """Returns the 1000 signals on which published code measures, drawn by its seed 1.
 
     `M = 250`, `N = 500`, 10 % other than 0, 40 dB. The matrix and the signals are

@@ -1,10 +1,14 @@
 """Differentiable games with known equilibria, and the parts of any game's Hessian."""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from zoo._backend.gradients import vjp
+from zoo._types import Array
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -20,7 +24,7 @@ class Point(keras.Layer):
     (2,)
     """
 
-    def __init__(self, start, **kwargs):
+    def __init__(self, start: Array, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.start = np.asarray(start, "float64").tolist()
         self.position = self.add_weight(
@@ -70,7 +74,9 @@ class QuadraticGame:
       n-player differentiable games", [arXiv:1802.05642](https://arxiv.org/abs/1802.05642)
     """
 
-    def __init__(self, hessian, sizes, offset=None):
+    def __init__(
+        self, hessian: Array, sizes: Sequence[int], offset: Array | None = None
+    ) -> None:
         hessian = np.asarray(hessian, "float64")
         sizes = [int(size) for size in sizes]
         d = sum(sizes)
@@ -103,29 +109,31 @@ class QuadraticGame:
                 )
 
     @property
-    def symmetric(self):
+    def symmetric(self) -> np.ndarray:
         """S, the part of a potential game."""
         return (self.hessian + self.hessian.T) / 2
 
     @property
-    def antisymmetric(self):
+    def antisymmetric(self) -> np.ndarray:
         """A, the part of a Hamiltonian game."""
         return (self.hessian - self.hessian.T) / 2
 
     @property
-    def is_potential(self):
+    def is_potential(self) -> bool:
         return np.allclose(self.antisymmetric, 0)
 
     @property
-    def is_hamiltonian(self):
+    def is_hamiltonian(self) -> bool:
         return np.allclose(self.symmetric, 0)
 
     @property
-    def equilibrium(self):
+    def equilibrium(self) -> np.ndarray:
         """Where `xi = 0`, nearest to the origin: a Nash equilibrium if S >= 0."""
         return np.linalg.lstsq(self.hessian, -self.offset, rcond=None)[0]
 
-    def players(self, start, dtype="float64"):
+    def players(
+        self, start: Array | dict[str, Array], dtype: str = "float64"
+    ) -> dict[str, Point]:
         """Makes a `Point` a player.
 
         Args:
@@ -148,7 +156,9 @@ class QuadraticGame:
             for name, own in zip(self.names, self.slices, strict=True)
         }
 
-    def __call__(self, players, batch=None):
+    def __call__(
+        self, players: Mapping[str, Callable[..., Array]], batch: Any = None
+    ) -> dict[str, Array]:
         """Returns a dict of the players' losses, scalars; the batch is ignored."""
         points = [players[name]() for name in self.names]
         losses = {}
@@ -172,13 +182,13 @@ class QuadraticGame:
     def from_config(cls, config):
         return cls(**config)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         kinds = {"potential": self.is_potential, "Hamiltonian": self.is_hamiltonian}
         kind = ", ".join(kind for kind, holds in kinds.items() if holds) or "mixed"
         return f"<QuadraticGame sizes={self.sizes}, {kind}>"
 
 
-def bilinear_game(matrix):
+def bilinear_game(matrix: Array) -> QuadraticGame:
     """The zero-sum game `L_1 = x^T M y = -L_2`, whose equilibrium is the origin.
 
     Args:
@@ -199,7 +209,9 @@ def bilinear_game(matrix):
     return QuadraticGame(hessian, [rows, columns])
 
 
-def random_quadratic_game(sizes, rotation, seed=0):
+def random_quadratic_game(
+    sizes: Sequence[int], rotation: float, seed: int = 0
+) -> QuadraticGame:
     """A random game between a potential and a Hamiltonian one.
 
     `H = (1 - rotation) S + rotation A`, with S positive definite and A antisymmetric
@@ -240,7 +252,9 @@ def random_quadratic_game(sizes, rotation, seed=0):
     return QuadraticGame((1 - rotation) * symmetric + rotation * skew, sizes)
 
 
-def game_hessian(losses, variables):
+def game_hessian(
+    losses: Callable[[], Sequence[Array]], variables: Sequence[Sequence[keras.Variable]]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The Hessian `d xi / d w` of a game at the point where its players stand.
 
     One backward pass a weight: for games of hundreds of weights, not of millions.

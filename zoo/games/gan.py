@@ -1,9 +1,13 @@
 """Generative adversarial networks as games: losses and penalties."""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
 from zoo._backend.gradients import input_gradient
+from zoo._types import Array
 from zoo.games.trainer import GameTrainer
 from zoo.optimizers.checks import check_choice
 
@@ -85,7 +89,7 @@ class GANLoss:
       [arXiv:1807.00734](https://arxiv.org/abs/1807.00734)
     """
 
-    def __init__(self, latent_dim, kind="non_saturating"):
+    def __init__(self, latent_dim: int, kind: str = "non_saturating") -> None:
         if latent_dim < 1:
             raise ValueError(
                 f"`latent_dim` must be >= 1. Received: latent_dim={latent_dim}"
@@ -93,7 +97,9 @@ class GANLoss:
         check_choice("kind", kind, tuple(LOSSES))
         self.latent_dim, self.kind = latent_dim, kind
 
-    def draw(self, batch, seed):
+    def draw(
+        self, batch: Any, seed: keras.random.SeedGenerator
+    ) -> tuple[Array, Array, Array]:
         """Returns the data, noise, and shares of each sample for `GradientPenalty`.
 
         Data are cast to float32; labels beside them are left out.
@@ -103,7 +109,9 @@ class GANLoss:
         noise = keras.random.normal((rows, self.latent_dim), dtype="float32", seed=seed)
         return batch, noise, keras.random.uniform((rows,), dtype="float32", seed=seed)
 
-    def __call__(self, players, batch):
+    def __call__(
+        self, players: Mapping[str, Callable[..., Array]], batch: Sequence[Array]
+    ) -> dict[str, Array]:
         real, noise, _ = batch
         fake = players["generator"](noise, training=True)
         scores = [players["discriminator"](x, training=True) for x in (real, fake)]
@@ -131,7 +139,7 @@ def generated(players, noise):
 class _Penalty:
     """A penalty on the discriminator's gradients for its input, times a weight."""
 
-    def __init__(self, weight):
+    def __init__(self, weight: float) -> None:
         if not weight > 0:
             raise ValueError(f"`weight` must be > 0. Received: weight={weight}")
         self.weight = float(weight)
@@ -178,7 +186,9 @@ class R1(_Penalty):
       converge?", [arXiv:1801.04406](https://arxiv.org/abs/1801.04406)
     """
 
-    def __call__(self, players, batch):
+    def __call__(
+        self, players: Mapping[str, Callable[..., Array]], batch: Sequence[Array]
+    ) -> Array:
         real, *_ = batch
         return 0.5 * self.weight * ops.mean(self.squared_norms(players, real))
 
@@ -207,7 +217,9 @@ class R2(_Penalty):
       converge?", [arXiv:1801.04406](https://arxiv.org/abs/1801.04406)
     """
 
-    def __call__(self, players, batch):
+    def __call__(
+        self, players: Mapping[str, Callable[..., Array]], batch: Sequence[Array]
+    ) -> Array:
         fake = generated(players, batch[1])
         return 0.5 * self.weight * ops.mean(self.squared_norms(players, fake))
 
@@ -240,10 +252,12 @@ class GradientPenalty(_Penalty):
       [arXiv:1704.00028](https://arxiv.org/abs/1704.00028)
     """
 
-    def __init__(self, weight=10.0):
+    def __init__(self, weight: float = 10.0) -> None:
         super().__init__(weight)
 
-    def __call__(self, players, batch):
+    def __call__(
+        self, players: Mapping[str, Callable[..., Array]], batch: Sequence[Array]
+    ) -> Array:
         real, noise, share = batch
         fake = generated(players, noise)
         share = ops.reshape(share, (-1, *[1] * (len(real.shape) - 1)))
@@ -252,7 +266,13 @@ class GradientPenalty(_Penalty):
         return self.weight * ops.mean(ops.square(norms - 1))
 
 
-def gan(discriminator, generator, kind="non_saturating", latent_dim=None, seed=0):
+def gan(
+    discriminator: keras.Model,
+    generator: keras.Model,
+    kind: str = "non_saturating",
+    latent_dim: int | None = None,
+    seed: int = 0,
+) -> GameTrainer:
     """Makes the game of a discriminator and a generator.
 
     Args:

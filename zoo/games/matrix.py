@@ -1,10 +1,14 @@
 """Games in normal form, whose equilibria are known or can be computed."""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
 import keras
 import numpy as np
 from keras import ops
 from scipy.optimize import linprog
 
+from zoo._types import Array
 from zoo.metrics import equilibrium
 
 
@@ -33,7 +37,7 @@ class Strategy(keras.layers.Layer):
     [0.25, 0.75]
     """
 
-    def __init__(self, start, **kwargs):
+    def __init__(self, start: Array, **kwargs: Any) -> None:
         (start,) = equilibrium.check_strategies([start], [len(start)])
         super().__init__(**kwargs)
         self.start = start.tolist()
@@ -88,39 +92,39 @@ class MatrixGame:
     ([3.0, 3.0], 4.0)
     """
 
-    def __init__(self, *payoffs):
+    def __init__(self, *payoffs: Array) -> None:
         if len(payoffs) == 1 and np.ndim(payoffs[0]) == 2:
             # The negative would have zeros of the other sign.
             payoffs = payoffs[0], 0 - np.asarray(payoffs[0], "float64")
         self.payoffs = equilibrium.check_payoffs(payoffs)
         self.num_players = len(self.payoffs)
         self.num_actions = self.payoffs[0].shape
-        self.names = ("row", "column")
+        self.names: tuple[str, ...] = ("row", "column")
         if self.num_players > 2:
             self.names = tuple(f"player_{i + 1}" for i in range(self.num_players))
         largest = max(np.abs(payoff).max() for payoff in self.payoffs)
         self.is_zero_sum = bool(np.abs(sum(self.payoffs)).max() <= 1e-12 * largest)
 
-    def uniform(self):
+    def uniform(self) -> tuple[np.ndarray, ...]:
         """Returns strategies that choose all actions alike."""
         return tuple(np.full(actions, 1 / actions) for actions in self.num_actions)
 
-    def value(self, strategies):
+    def value(self, strategies: Sequence[Array] | dict[str, Array]) -> np.ndarray:
         """Returns what the players expect to be paid, a float64 array, `(players,)`."""
-        strategies = self._in_order(strategies)
-        expected = equilibrium.utilities(self.payoffs, strategies)
-        return np.array([u @ x for u, x in zip(expected, strategies, strict=True)])
+        vectors = self._in_order(strategies)
+        expected = equilibrium.utilities(self.payoffs, vectors)
+        return np.array([u @ x for u, x in zip(expected, vectors, strict=True)])
 
-    def nash_conv(self, strategies):
+    def nash_conv(self, strategies: Sequence[Array] | dict[str, Array]) -> float:
         """Returns what all players together would gain by best responses."""
         return equilibrium.nash_conv(self.payoffs, self._in_order(strategies))
 
-    def duality_gap(self, strategies):
+    def duality_gap(self, strategies: Sequence[Array] | dict[str, Array]) -> float:
         """Returns the duality gap of a two-player zero-sum game."""
         self._must_be_zero_sum("duality_gap")
         return equilibrium.duality_gap(self.payoffs[0], *self._in_order(strategies))
 
-    def nash(self):
+    def nash(self) -> tuple[tuple[np.ndarray, ...], float]:
         """Solves a two-player zero-sum game by a linear programme.
 
         `max v` such that `A' x >= v` for each column; its dual variables are `y`.
@@ -156,7 +160,11 @@ class MatrixGame:
             strategies.append(weights / weights.sum())
         return tuple(strategies), float(self.value(strategies)[0])
 
-    def players(self, start=None, dtype="float64"):
+    def players(
+        self,
+        start: Sequence[Array] | dict[str, Array] | None = None,
+        dtype: str = "float64",
+    ) -> dict[str, Strategy]:
         """Returns trainable players, a dictionary of `Strategy` layers by name.
 
         Args:
@@ -170,11 +178,15 @@ class MatrixGame:
             for name, strategy in zip(self.names, start, strict=True)
         }
 
-    def __call__(self, players, batch=None):
+    def __call__(
+        self, players: Mapping[str, Callable[..., Array]], batch: Any = None
+    ) -> dict[str, Array]:
         """Returns the players' `losses`."""
         return self.losses(players, batch)
 
-    def losses(self, players, batch=None):
+    def losses(
+        self, players: Mapping[str, Callable[..., Array]], batch: Any = None
+    ) -> dict[str, Array]:
         """Returns the players' losses, minus what they expect to be paid.
 
         Args:
@@ -231,7 +243,7 @@ class MatrixGame:
             )
 
 
-def matching_pennies():
+def matching_pennies() -> MatrixGame:
     """Returns matching pennies: the row player wins 1 if both show the same side.
 
     Both sides alike is the equilibrium, and 0 the value.
@@ -244,7 +256,7 @@ def matching_pennies():
     return MatrixGame([[1, -1], [-1, 1]])
 
 
-def odds_and_evens():
+def odds_and_evens() -> MatrixGame:
     """Returns one round of odds and evens, for stakes as high as the sum.
 
     Each player shows one finger or two. The row player, "odds", is paid the sum of
@@ -266,7 +278,7 @@ def odds_and_evens():
     return MatrixGame([[-2, 3], [3, -4]])
 
 
-def rock_paper_scissors():
+def rock_paper_scissors() -> MatrixGame:
     """Returns rock, paper, scissors, for stakes of 1.
 
     All three alike is the equilibrium, and 0 the value.
@@ -279,7 +291,12 @@ def rock_paper_scissors():
     return MatrixGame([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
 
 
-def random_matrix_game(rows, columns, seed=0, distribution="uniform"):
+def random_matrix_game(
+    rows: int,
+    columns: int,
+    seed: int = 0,
+    distribution: Literal["uniform", "normal"] = "uniform",
+) -> MatrixGame:
     """Returns a two-player zero-sum game with independent random payoffs.
 
     Args:
@@ -300,7 +317,11 @@ def random_matrix_game(rows, columns, seed=0, distribution="uniform"):
     return MatrixGame(_draw([rows, columns], seed, distribution))
 
 
-def random_game(actions, seed=0, distribution="uniform"):
+def random_game(
+    actions: Sequence[int],
+    seed: int = 0,
+    distribution: Literal["uniform", "normal"] = "uniform",
+) -> MatrixGame:
     """Returns a game of two or more players with independent random payoffs.
 
     Args:

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from zoo.games.trainer import GameTrainer
+
 
 class _Path(keras.callbacks.Callback):
     """Keeps the players' weights after each update, until one is out of bounds."""
@@ -23,7 +25,7 @@ class _Path(keras.callbacks.Callback):
                 self.model.stop_training = True
 
 
-def play(trainer, steps, bound=1e6):
+def play(trainer: GameTrainer, steps: int, bound: float = 1e6) -> dict[str, np.ndarray]:
     """Plays a game without data, and keeps each player's first weight as it goes.
 
     Args:

@@ -2,12 +2,15 @@
 
 import contextlib
 import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import ops
 
 from zoo._backend.gradients import replica_share
+from zoo._types import Array
 from zoo.games.players import (
     Optimizers,
     check_settings,
@@ -57,7 +60,13 @@ class GameTrainer(keras.Model):
     [[1.0], [0.8], [0.59]]
     """
 
-    def __init__(self, players, losses, seed=0, name=None):
+    def __init__(
+        self,
+        players: dict[str, keras.Layer],
+        losses: Callable[..., Mapping[str, Array]],
+        seed: int = 0,
+        name: str | None = None,
+    ) -> None:
         super().__init__(name=name)
         if not isinstance(players, dict) or not players:
             raise ValueError(
@@ -81,16 +90,16 @@ class GameTrainer(keras.Model):
 
     def compile(
         self,
-        optimizers,
-        adjustment=None,
-        order="simultaneous",
-        penalties=None,
-        steps=None,
-        clip=None,
-        jit_compile=None,
-        run_eagerly=False,
-        steps_per_execution=1,
-    ):
+        optimizers: keras.optimizers.Optimizer | dict[str, keras.optimizers.Optimizer],
+        adjustment: SimultaneousGradient | None = None,
+        order: Literal["simultaneous", "alternating"] = "simultaneous",
+        penalties: Mapping[str, Callable[..., Array]] | None = None,
+        steps: Mapping[str, int] | None = None,
+        clip: Mapping[str, float] | None = None,
+        jit_compile: bool | None = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+    ) -> None:
         """Sets how the players are trained.
 
         Args:
@@ -145,7 +154,7 @@ class GameTrainer(keras.Model):
         }
 
     @property
-    def variables_of(self):
+    def variables_of(self) -> list[list[keras.Variable]]:
         """Each player's trainable variables, a list of lists."""
         return [layer.trainable_variables for layer in self.players.values()]
 
@@ -156,14 +165,14 @@ class GameTrainer(keras.Model):
 
     def fit(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        verbose="auto",
-        callbacks=None,
-        **kwargs,
-    ):
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Any = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
         """`keras.Model.fit`, without validation or sample weights.
 
         Raises:
@@ -262,7 +271,7 @@ class GameTrainer(keras.Model):
         return ops.clip(variable, -limit, limit)
 
     @contextlib.contextmanager
-    def averaged(self, player):
+    def averaged(self, player: str) -> Iterator[keras.Layer]:
         """Puts the moving averages of a player's weights in their place for a while.
 
         The averages are those of its optimizer with `use_ema=True`.

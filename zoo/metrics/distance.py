@@ -1,5 +1,7 @@
 """How far training has moved the weights."""
 
+from collections.abc import Iterable
+
 import keras
 import numpy as np
 
@@ -32,7 +34,7 @@ class DistanceFromInitialization(keras.callbacks.Callback):
       [arXiv:1705.08741](https://arxiv.org/abs/1705.08741)
     """
 
-    def __init__(self, updates=()):
+    def __init__(self, updates: Iterable[int] = ()) -> None:
         super().__init__()
         self.updates = frozenset(updates)
 
@@ -50,7 +52,7 @@ class DistanceFromInitialization(keras.callbacks.Callback):
         logs["distance"] = self._distance()
 
     @property
-    def curve(self):
+    def curve(self) -> np.ndarray:
         """The distances measured so far after `updates`, a 1-D array."""
         return np.array(self._measured)
 

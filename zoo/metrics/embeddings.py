@@ -2,10 +2,12 @@
 
 import numpy as np
 
+from zoo._types import Array
+
 CHUNK = 512
 
 
-def recall_at_1(embeddings, labels):
+def recall_at_1(embeddings: Array, labels: Array) -> float:
     """Returns the share of samples whose nearest other sample is of their class.
 
     Args:
@@ -34,7 +36,14 @@ def recall_at_1(embeddings, labels):
     return float(hits / len(unit))
 
 
-def verification_accuracy(embeddings, labels, *, pairs=3000, folds=10, seed=0):
+def verification_accuracy(
+    embeddings: Array,
+    labels: Array,
+    *,
+    pairs: int = 3000,
+    folds: int = 10,
+    seed: int = 0,
+) -> float:
     """Returns how often a threshold on the cosine tells whether two samples match.
 
     As many pairs of one class as pairs of two are drawn. The threshold for each fold is
@@ -67,7 +76,7 @@ def verification_accuracy(embeddings, labels, *, pairs=3000, folds=10, seed=0):
     unit, labels = _checked(embeddings, labels)
     generator = np.random.default_rng(seed)
     same = labels[:, None] == labels
-    cosines, matches = [], []
+    parts = []
     for wanted, mask in ((True, np.triu(same, 1)), (False, np.triu(~same))):
         first, second = np.nonzero(mask)
         if not len(first):
@@ -76,10 +85,12 @@ def verification_accuracy(embeddings, labels, *, pairs=3000, folds=10, seed=0):
                 f"Received: labels={labels}"
             )
         drawn = generator.integers(len(first), size=pairs)
-        cosines.append(np.sum(unit[first[drawn]] * unit[second[drawn]], axis=1))
-        matches.append(np.full(pairs, wanted))
+        cosines = np.sum(unit[first[drawn]] * unit[second[drawn]], axis=1)
+        parts.append((cosines, np.full(pairs, wanted)))
     order = generator.permutation(2 * pairs)
-    cosines, matches = np.concatenate(cosines)[order], np.concatenate(matches)[order]
+    cosines, matches = (
+        np.concatenate(part)[order] for part in zip(*parts, strict=True)
+    )
     fold = np.arange(2 * pairs) % folds
     correct = 0
     for part in range(folds):
@@ -89,7 +100,7 @@ def verification_accuracy(embeddings, labels, *, pairs=3000, folds=10, seed=0):
     return float(correct / (2 * pairs))
 
 
-def angular_spread(embeddings, labels):
+def angular_spread(embeddings: Array, labels: Array) -> tuple[float, float]:
     """Returns the angles within and between classes.
 
     Args:

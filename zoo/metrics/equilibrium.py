@@ -1,6 +1,10 @@
 """How far strategies are from an equilibrium of a game in normal form."""
 
+from collections.abc import Sequence
+
 import numpy as np
+
+from zoo._types import Array
 
 SLACK = 1e-5
 
@@ -62,7 +66,9 @@ def check_strategies(strategies, actions):
     return strategies
 
 
-def utilities(payoffs, strategies):
+def utilities(
+    payoffs: Sequence[Array], strategies: Sequence[Array]
+) -> list[np.ndarray]:
     """Returns what each player expects of each own action.
 
     `u_i[a] = sum over the others' actions of payoff_i * product of their probabilities`
@@ -85,18 +91,18 @@ def utilities(payoffs, strategies):
     >>> first.tolist(), second.tolist()
     ([0.0, 0.0], [-1.0, 1.0])
     """
-    payoffs = check_payoffs(payoffs)
-    strategies = check_strategies(strategies, payoffs[0].shape)
+    tables = check_payoffs(payoffs)
+    vectors = check_strategies(strategies, tables[0].shape)
     results = []
-    for i, table in enumerate(payoffs):
+    for i, table in enumerate(tables):
         table = np.moveaxis(table, i, 0)
-        for strategy in reversed(strategies[:i] + strategies[i + 1 :]):
+        for strategy in reversed(vectors[:i] + vectors[i + 1 :]):
             table = table @ strategy
         results.append(table)
     return results
 
 
-def nash_conv(payoffs, strategies):
+def nash_conv(payoffs: Sequence[Array], strategies: Sequence[Array]) -> float:
     """Returns what all players together would gain by best responses.
 
     `NashConv = sum_i (max_a u_i[a] - x_i . u_i)`, with `u_i` of `utilities`: at least
@@ -133,7 +139,7 @@ def nash_conv(payoffs, strategies):
     return float(sum(gains))
 
 
-def duality_gap(payoff, x, y):
+def duality_gap(payoff: Array, x: Array, y: Array) -> float:
     """Returns the duality gap of a two-player zero-sum game.
 
     `max_i (A y)_i - min_j (A' x)_j`, at least 0, and 0 at equilibria alone. `x` is no

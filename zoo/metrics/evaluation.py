@@ -1,10 +1,16 @@
 """Loss and accuracy along training, in updates rather than epochs."""
 
+from collections.abc import Iterable, Mapping
+
 import keras
 import numpy as np
 
+from zoo._types import Array
 
-def predict_logits(model, images, batch_size=1000):
+
+def predict_logits(
+    model: keras.Model, images: Array, batch_size: int = 1000
+) -> np.ndarray:
     """Returns a classifier's outputs in inference mode.
 
     Unlike `predict` it sets up no input pipeline, and so is cheap in a callback.
@@ -33,7 +39,9 @@ def predict_logits(model, images, batch_size=1000):
     ).astype("float64")
 
 
-def loss_and_accuracy(model, images, labels, batch_size=1000):
+def loss_and_accuracy(
+    model: keras.Model, images: Array, labels: Array, batch_size: int = 1000
+) -> tuple[float, float]:
     """Returns a classifier's mean cross-entropy and accuracy in inference mode.
 
     Unlike `evaluate` it leaves the metrics of an epoch under way as they are.
@@ -93,7 +101,12 @@ class EvaluateAtUpdates(keras.callbacks.Callback):
     [1, 4]
     """
 
-    def __init__(self, parts, updates, batch_size=1000):
+    def __init__(
+        self,
+        parts: Mapping[str, tuple[Array, Array]],
+        updates: Iterable[int],
+        batch_size: int = 1000,
+    ) -> None:
         super().__init__()
         self.parts = parts
         self.updates = frozenset(updates)
@@ -122,7 +135,7 @@ class EvaluateAtUpdates(keras.callbacks.Callback):
         self._fresh = {}
 
     @property
-    def curves(self):
+    def curves(self) -> dict[str, np.ndarray]:
         """The curves measured so far, a dict of 1-D arrays."""
         names = self._rows[0] if self._rows else ()
         return {name: np.array([row[name] for row in self._rows]) for name in names}

@@ -1,6 +1,8 @@
 """The trace of the Fisher information: how much a classifier's weights matter."""
 
 import dataclasses
+from collections.abc import Iterable
+from typing import Literal
 
 import keras
 import numpy as np
@@ -8,6 +10,7 @@ from keras import ops
 
 from zoo import _backend
 from zoo._backend.gradients import vjp
+from zoo._types import Array
 from zoo.losses.checks import check_choice, check_integer
 
 
@@ -32,11 +35,19 @@ class FisherTrace:
 
     total: float
     error: float
-    layers: dict
-    layer_errors: dict
+    layers: dict[str, float]
+    layer_errors: dict[str, float]
 
 
-def fisher_trace(model, images, *, labels="exact", draws=1, seed=0, batch_size=16):
+def fisher_trace(
+    model: keras.Model,
+    images: Array,
+    *,
+    labels: Literal["exact", "sampled"] = "exact",
+    draws: int = 1,
+    seed: int = 0,
+    batch_size: int = 16,
+) -> FisherTrace:
     """Measures the trace of the Fisher information of a classifier.
 
     `tr F = mean_x sum_c p_c ||grad_w log p_c||^2`,  `p = softmax(model_w(x))`
@@ -136,8 +147,15 @@ class FisherTraceCallback(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, images, epochs=None, *, labels="exact", draws=1, seed=0, batch_size=16
-    ):
+        self,
+        images: Array,
+        epochs: Iterable[int] | None = None,
+        *,
+        labels: Literal["exact", "sampled"] = "exact",
+        draws: int = 1,
+        seed: int = 0,
+        batch_size: int = 16,
+    ) -> None:
         super().__init__()
         self.images = _check_images(images)
         if epochs is not None:
@@ -157,7 +175,7 @@ class FisherTraceCallback(keras.callbacks.Callback):
             logs.update(self._measure(epoch + 1))
 
     @property
-    def curves(self):
+    def curves(self) -> dict[str, np.ndarray]:
         """The curves measured so far, a dict of 1-D arrays."""
         names = self._rows[0] if self._rows else ()
         return {name: np.array([row[name] for row in self._rows]) for name in names}

@@ -1,10 +1,14 @@
 """Predicting the generalisation gap from margins."""
 
+from typing import Literal
+
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.utils.validation import check_is_fitted
+
+from zoo._types import Array
 
 try:
     from sklearn.utils.validation import validate_data
@@ -56,11 +60,13 @@ class GapPredictor(RegressorMixin, BaseEstimator):
       [arXiv:1810.00113](https://arxiv.org/abs/1810.00113)
     """
 
-    def __init__(self, form="log", alpha=0.0):
+    def __init__(
+        self, form: Literal["log", "linear"] = "log", alpha: float = 0.0
+    ) -> None:
         self.form = form
         self.alpha = alpha
 
-    def fit(self, X, y):
+    def fit(self, X: Array, y: Array) -> "GapPredictor":
         """Fits the predictor.
 
         Args:
@@ -91,7 +97,7 @@ class GapPredictor(RegressorMixin, BaseEstimator):
         self.intercept_ = float(y.mean() - mean @ self.coef_)
         return self
 
-    def predict(self, X):
+    def predict(self, X: Array) -> np.ndarray:
         """Returns gaps, `[networks]`, for signatures, `[networks, features]`."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype="float64", reset=False)
@@ -101,7 +107,9 @@ class GapPredictor(RegressorMixin, BaseEstimator):
         return np.log(np.maximum(X, FLOOR)) if self.form == "log" else X
 
 
-def k_fold_r2(predictor, X, y, folds=10, seed=0):
+def k_fold_r2(
+    predictor: BaseEstimator, X: Array, y: Array, folds: int = 10, seed: int = 0
+) -> float:
     """Returns the `R^2` of predictions for networks that the predictor has not seen.
 
     Each of `folds` parts is predicted by a copy fitted to the others; one `R^2` is
@@ -128,7 +136,7 @@ def k_fold_r2(predictor, X, y, folds=10, seed=0):
     return float(r2_score(y, cross_val_predict(predictor, X, y, cv=cut)))
 
 
-def adjusted_r2(r2, samples, features):
+def adjusted_r2(r2: float, samples: int, features: int) -> float:
     """Returns `R^2` corrected for the number of features that were fitted.
 
     `1 - (1 - R^2) (n - 1) / (n - p - 1)` for `n` samples and `p` features.

@@ -11,13 +11,14 @@ and leaves that alone.
 """
 
 import dataclasses
+from typing import Literal
 
 import keras
 import numpy as np
 from scipy.linalg import eigh_tridiagonal
 
 from zoo.losses.checks import check_integer, check_number
-from zoo.metrics.loss_surface import one_thread
+from zoo.metrics.loss_surface import LossSurface, one_thread
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,16 +72,16 @@ class SpectralDensity:
 
 
 def top_eigenvalues(
-    surface,
-    k=10,
+    surface: LossSurface,
+    k: int = 10,
     *,
-    normalization=None,
-    iterations=100,
-    tolerance=1e-3,
-    vectors=False,
-    seed=0,
-    verbose=0,
-):
+    normalization: Literal["element", "filter"] | None = None,
+    iterations: int = 100,
+    tolerance: float = 1e-3,
+    vectors: bool = False,
+    seed: int = 0,
+    verbose: int = 0,
+) -> HessianEigenvalues:
     """Finds the largest eigenvalues of the Hessian by Lanczos's method.
 
     Each new direction is made orthogonal to all before, twice. The search ends when all
@@ -158,7 +159,14 @@ def top_eigenvalues(
     )
 
 
-def hessian_trace(surface, *, normalization=None, probes=100, seed=0, verbose=0):
+def hessian_trace(
+    surface: LossSurface,
+    *,
+    normalization: Literal["element", "filter"] | None = None,
+    probes: int = 100,
+    seed: int = 0,
+    verbose: int = 0,
+) -> tuple[float, float]:
     """Estimates the trace of the Hessian by Hutchinson's method.
 
     `tr H = E[v^T H v]` for entries of `v` that are 1 or -1, each with probability 1/2.
@@ -207,16 +215,16 @@ def hessian_trace(surface, *, normalization=None, probes=100, seed=0, verbose=0)
 
 
 def spectral_density(
-    surface,
+    surface: LossSurface,
     *,
-    normalization=None,
-    probes=5,
-    iterations=50,
-    points=1000,
-    width=None,
-    seed=0,
-    verbose=0,
-):
+    normalization: Literal["element", "filter"] | None = None,
+    probes: int = 5,
+    iterations: int = 50,
+    points: int = 1000,
+    width: float | None = None,
+    seed: int = 0,
+    verbose: int = 0,
+) -> SpectralDensity:
     """Estimates how the Hessian's eigenvalues are spread, by Lanczos quadrature.
 
     From each random unit vector, Lanczos's method gives Ritz values `theta_i` and first
@@ -270,7 +278,7 @@ def spectral_density(
     product, size = _operator(surface, normalization), len(surface.weights)
     generator = np.random.default_rng(seed)
     bar = keras.utils.Progbar(probes * min(iterations, size), verbose=verbose)
-    nodes, weights = [], []
+    parts = []
     with one_thread():
         for _ in range(probes):
             steps = _lanczos(product, generator.standard_normal(size), iterations)
@@ -278,12 +286,11 @@ def spectral_density(
                 diagonal, off_diagonal, _ = step
                 bar.add(1)
             values, coefficients = eigh_tridiagonal(diagonal, off_diagonal[:-1])
-            nodes.append(values)
-            weights.append(coefficients[0] ** 2 / probes)
-    nodes, weights = np.concatenate(nodes), np.concatenate(weights)
-    low, high, size = nodes.min(), nodes.max(), abs(nodes).max()
+            parts.append((values, coefficients[0] ** 2 / probes))
+    nodes, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
+    low, high, largest = nodes.min(), nodes.max(), abs(nodes).max()
     # Of equal ones, rounding is all the distance there is.
-    distance = high - low if high - low > 1e-9 * size else size or 1.0
+    distance = high - low if high - low > 1e-9 * largest else largest or 1.0
     width = width or 0.01 * distance
     grid = np.linspace(low - 5 * width, high + 5 * width, points)
     bells = np.exp(-0.5 * ((grid[:, None] - nodes) / width) ** 2)

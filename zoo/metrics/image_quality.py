@@ -2,11 +2,12 @@
 
 import numpy as np
 
+from zoo._types import Array
 from zoo.losses.checks import check_number
 from zoo.metrics.recovery import energy
 
 
-def psnr(estimate, truth, data_range=1.0):
+def psnr(estimate: Array, truth: Array, data_range: float = 1.0) -> Array:
     """Returns the peak signal-to-noise ratio of each image in dB.
 
     `10 log10(data_range^2 / mean |estimate - truth|^2)`
@@ -46,7 +47,7 @@ def psnr(estimate, truth, data_range=1.0):
     return _decibels(data_range**2, energy(estimate - truth) / truth.shape[-1])
 
 
-def snr(estimate, truth):
+def snr(estimate: Array, truth: Array) -> Array:
     """Returns the signal-to-noise ratio of each image in dB.
 
     `10 log10(sum |truth|^2 / sum |estimate - truth|^2)`

@@ -1,28 +1,30 @@
 """Loss and accuracy on lines through the space of weights."""
 
 import contextlib
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
 from keras import ops
 
+from zoo._types import Array
 from zoo.layers import reestimate_batch_norm
 from zoo.losses.checks import check_integer
 from zoo.metrics.loss_surface import per_sample_loss
 
 
 def interpolate(
-    model,
-    weights_a,
-    weights_b,
-    parts,
-    alphas=None,
+    model: keras.Model,
+    weights_a: Sequence[Array],
+    weights_b: Sequence[Array],
+    parts: Mapping[str, tuple[Array, Array]],
+    alphas: Array | None = None,
     *,
-    statistics=None,
-    loss=None,
-    batch_size=1000,
-    verbose=0,
-):
+    statistics: Array | None = None,
+    loss: keras.losses.Loss | Callable[..., Array] | str | None = None,
+    batch_size: int = 1000,
+    verbose: int = 0,
+) -> dict[str, np.ndarray]:
     """Evaluates a classifier on the line through two sets of its weights.
 
     The weights are, in float64 before they are rounded to their own dtype,

@@ -1,7 +1,12 @@
 """Loss and accuracy on planes through the space of weights, in units of filters."""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import keras
 import numpy as np
 
+from zoo._types import Array
 from zoo.losses.checks import check_choice, check_integer
 from zoo.metrics.interpolation import (
     check_line,
@@ -14,18 +19,18 @@ NORMALIZATIONS = ("filter", "layer", None)
 
 
 def plane(
-    model,
-    directions,
-    parts,
-    alphas=None,
-    betas=None,
+    model: keras.Model,
+    directions: Sequence[Sequence[Array]],
+    parts: Mapping[str, tuple[Array, Array]],
+    alphas: Array | None = None,
+    betas: Array | None = None,
     *,
-    normalization="filter",
-    statistics=None,
-    loss=None,
-    batch_size=1000,
-    verbose=0,
-):
+    normalization: Literal["filter", "layer"] | None = "filter",
+    statistics: Array | None = None,
+    loss: keras.losses.Loss | Callable[..., Array] | str | None = None,
+    batch_size: int = 1000,
+    verbose: int = 0,
+) -> dict[str, np.ndarray]:
     """Evaluates a classifier on a plane through its weights.
 
     The trainable weights are `w + alpha d_1 + beta d_2`, where `w` are the model's own,
@@ -113,7 +118,12 @@ def plane(
     return {"alpha": alphas, "beta": betas, **surfaces}
 
 
-def random_directions(model, seed, count=2, normalization="filter"):
+def random_directions(
+    model: keras.Model,
+    seed: int,
+    count: int = 2,
+    normalization: Literal["filter", "layer"] | None = "filter",
+) -> list[list[np.ndarray]]:
     """Draws directions in the space of a model's weights, in its own units.
 
     The entries are normal; then, for the filter `j` of the kernel `w` of a layer,

@@ -1,6 +1,8 @@
 """A model's loss as a function of its weights: values, gradients, Hessian products."""
 
 import functools
+from collections.abc import Callable
+from typing import Literal
 
 import keras
 import numpy as np
@@ -10,6 +12,7 @@ from threadpoolctl import threadpool_limits
 from zoo import _backend
 from zoo._backend.compiling import widest_float
 from zoo._backend.gradients import vjp
+from zoo._types import Array
 from zoo.losses.checks import check_choice, check_integer
 
 NORMALIZATIONS = ("element", "filter")
@@ -66,7 +69,14 @@ class LossSurface:
     array([1., 0., 1.])
     """
 
-    def __init__(self, model, x, y, loss=None, batch_size=512):
+    def __init__(
+        self,
+        model: keras.Model,
+        x: Array,
+        y: Array,
+        loss: keras.losses.Loss | Callable[..., Array] | str | None = None,
+        batch_size: int = 512,
+    ) -> None:
         if len(x) == 0 or len(x) != len(y):
             raise ValueError(
                 "`x` and `y` must hold the same number of samples, at least one. "
@@ -86,21 +96,24 @@ class LossSurface:
         self._products = _backend.compiled(self._sum_product, model)
         self.weights = _flat_array(self._arrays())
         dtypes = {variable.dtype for variable in self._variables}
-        self.dtype = "float64" if "float64" in dtypes else "float32"
+        wide = "float64" in dtypes
+        self.dtype: Literal["float32", "float64"] = "float64" if wide else "float32"
 
-    def value(self, weights=None):
+    def value(self, weights: Array | None = None) -> float:
         """Returns the loss, a float, at flat weights (the model's own by default)."""
         return self._mean(self._values, weights)[0]
 
-    def gradient(self, weights=None):
+    def gradient(self, weights: Array | None = None) -> tuple[float, np.ndarray]:
         """Returns the loss, a float, and its gradient, a flat vector."""
         return self._mean(self._gradients, weights)
 
-    def hessian_product(self, vector, weights=None):
+    def hessian_product(
+        self, vector: Array, weights: Array | None = None
+    ) -> np.ndarray:
         """Returns the Hessian of the loss times a flat vector, a flat vector."""
         return self._mean(self._products, weights, vector)[0]
 
-    def scales(self, normalization):
+    def scales(self, normalization: Literal["element", "filter"]) -> np.ndarray:
         """Returns the size of each weight, a flat vector.
 
         Rescaling the units of a ReLU network, which leaves its function alone, rescales

@@ -9,10 +9,13 @@ factors of `zoo.layers.sensing.PauliSensing` are made complex by `to_complex`.
 import numpy as np
 from keras import ops
 
-from zoo.layers.sensing import to_stacked
+from zoo._types import Array
+from zoo.layers.sensing import SensingOperator, to_stacked
 
 
-def relative_error(estimate, truth):
+def relative_error(
+    estimate: Array | tuple[Array, Array], truth: Array | tuple[Array, Array]
+) -> float | np.ndarray:
     """Returns `|X - X*|_F / |X*|_F`.
 
     The difference is taken of small triangular factors: errors down to 1e-15 are seen,
@@ -43,7 +46,7 @@ def relative_error(estimate, truth):
     return _plain(error / size)
 
 
-def procrustes_distance(u, v):
+def procrustes_distance(u: Array, v: Array) -> float | np.ndarray:
     """Returns `min |U - V R|_F` over orthogonal `R`.
 
     Of complex factors it is over unitary `R`. Factors of the same `U U^H` are at
@@ -75,7 +78,7 @@ def procrustes_distance(u, v):
     return _plain(np.linalg.norm(u - v @ (left @ right), axis=(-2, -1)))
 
 
-def fidelity(u, v):
+def fidelity(u: Array, v: Array) -> float | np.ndarray:
     """Returns the fidelity of two quantum states `rho = U U^H` and `sigma = V V^H`.
 
     `(tr sqrt(sqrt(rho) sigma sqrt(rho)))^2 = (sum of singular values of U^H V)^2`
@@ -110,7 +113,9 @@ def fidelity(u, v):
     return _plain(np.sum(overlap, axis=-1) ** 2)
 
 
-def trace_distance(estimate, truth):
+def trace_distance(
+    estimate: Array | tuple[Array, Array], truth: Array | tuple[Array, Array]
+) -> float | np.ndarray:
     """Returns `|X - X*|_1 / 2`, half the sum of the singular values.
 
     Of two quantum states it is the largest difference in the probability of any
@@ -135,7 +140,9 @@ def trace_distance(estimate, truth):
     return _plain(_singular_values(estimate, truth).sum(axis=-1) / 2)
 
 
-def measurement_residual(operator, factors, y):
+def measurement_residual(
+    operator: SensingOperator, factors: Array | tuple[Array, Array], y: Array
+) -> float | np.ndarray:
     """Returns `|A(X) - y| / |y|`: how well a matrix explains what was measured.
 
     Args:
@@ -166,7 +173,7 @@ def measurement_residual(operator, factors, y):
     return _plain(np.linalg.norm(error, axis=-1) / np.linalg.norm(y, axis=-1))
 
 
-def effective_rank(factors):
+def effective_rank(factors: Array | tuple[Array, Array]) -> float | np.ndarray:
     """Returns `exp(-sum p_i log p_i)`, with `p` the singular values over their sum.
 
     It is `r` for `r` equal singular values, and falls to 1 as one outgrows the others:

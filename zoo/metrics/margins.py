@@ -1,11 +1,15 @@
 """Distributions of margins at the input and at hidden layers."""
 
 import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
+import keras
 import numpy as np
 from keras import ops
 
 from zoo import _backend
+from zoo._types import Array
 from zoo.losses.large_margin import LargeMargin
 from zoo.models.large_margin import choose_layers
 
@@ -15,7 +19,7 @@ KINDS = {
 }
 
 
-def score_margin(scores, labels):
+def score_margin(scores: Array, labels: Array) -> np.ndarray:
     """Returns how far the score of the label lies above all others.
 
     `M = f_y - max_{i != y} f_i`, positive where the sample is classified right.
@@ -59,12 +63,12 @@ class MarginDistribution:
     [[1.0, 1.0], [-0.5, -0.5]]
     """
 
-    layers: tuple
+    layers: tuple[str, ...]
     margins: np.ndarray
     variation: np.ndarray
 
     @property
-    def normalized(self):
+    def normalized(self) -> np.ndarray:
         """Margins in units of the spread of activations, `margins / sqrt(variation)`.
 
         Rescaling a layer's activations, which a next layer can undo, leaves them alone.
@@ -74,8 +78,14 @@ class MarginDistribution:
 
 
 def layer_margins(
-    model, images, labels, layers=None, norm="l2", batch_size=128, epsilon=1e-12
-):
+    model: keras.Model,
+    images: Array,
+    labels: Array,
+    layers: Sequence[str] | None = None,
+    norm: Literal["l2", "l1", "linf"] = "l2",
+    batch_size: int = 128,
+    epsilon: float = 1e-12,
+) -> MarginDistribution:
     """Measures distances to the decision boundary, at the input and hidden layers.
 
     To first order, for activations `h`, label `y` and the best other class `j`:
@@ -178,7 +188,9 @@ class _Spread:
         self.count = total
 
 
-def signature(margins, kind="quartiles"):
+def signature(
+    margins: Array, kind: Literal["quartiles", "moments"] = "quartiles"
+) -> np.ndarray:
     """Returns five numbers for each layer that describe its margins.
 
     Samples that are classified wrong, whose margins are not positive, are left out.
@@ -222,7 +234,9 @@ def signature(margins, kind="quartiles"):
     return np.concatenate([describe(column) for column in columns])
 
 
-def signature_names(layers, kind="quartiles"):
+def signature_names(
+    layers: Iterable[str], kind: Literal["quartiles", "moments"] = "quartiles"
+) -> list[str]:
     """Returns the names of the numbers of `signature`.
 
     Example:

@@ -2,8 +2,16 @@
 
 import numpy as np
 
+from zoo._types import Array
 
-def mode_coverage(samples, centers, sigma, within=3.0, share=0.1):
+
+def mode_coverage(
+    samples: Array,
+    centers: Array,
+    sigma: float,
+    within: float = 3.0,
+    share: float = 0.1,
+) -> dict[str, float]:
     """Counts the modes that samples reach, and how many samples lie in one.
 
     A sample is of *high quality* within `within * sigma` of its nearest centre: 98.9 %

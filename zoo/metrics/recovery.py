@@ -1,13 +1,21 @@
 """How near recovered signals are to the true ones."""
 
+from typing import Literal
+
 import numpy as np
 
+from zoo._types import Array
 from zoo.losses.checks import check_choice
 
 AVERAGES = ("block", "signal")
 
 
-def nmse(estimate, truth, average="block", mask=None):
+def nmse(
+    estimate: Array,
+    truth: Array,
+    average: Literal["block", "signal"] = "block",
+    mask: Array | None = None,
+) -> float:
     """Returns the normalised mean squared error in dB.
 
     `10 log10(sum |estimate - truth|^2 / sum |truth|^2)`

@@ -4,11 +4,13 @@ Each measure takes a `zoo.metrics.LossSurface`, and is a float64 search on it.
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 
 from zoo.losses.checks import check_choice, check_integer, check_number
-from zoo.metrics.loss_surface import one_thread
+from zoo.metrics.loss_surface import LossSurface, one_thread
 from zoo.metrics.maximization import maximize_in_ball, maximize_in_box
 
 TINY = np.finfo("float64").tiny
@@ -39,16 +41,16 @@ class Sharpness:
 
 
 def epsilon_sharpness(
-    surface,
-    epsilon=1e-3,
-    dimension=None,
+    surface: LossSurface,
+    epsilon: float = 1e-3,
+    dimension: int | None = None,
     *,
-    method=None,
-    starts=2,
-    iterations=10,
-    seed=0,
-    verbose=0,
-):
+    method: Literal["projected", "scipy"] | None = None,
+    starts: int = 2,
+    iterations: int = 10,
+    seed: int = 0,
+    verbose: int = 0,
+) -> Sharpness:
     """Measures the epsilon-sharpness of Keskar et al.
 
     `100 * (max_z f(w + A z) - f(w)) / (1 + f(w))` over the box
@@ -103,9 +105,9 @@ def epsilon_sharpness(
     check_number("epsilon", epsilon, TINY, allowed="a number > 0")
     weights, loss = surface.weights, _finite_loss(surface)
     generator = np.random.default_rng(seed)
+    function: Callable[..., Any] = surface.gradient
     if dimension is None:
-        bounds, function = epsilon * (abs(weights) + 1), surface.gradient
-        around = weights
+        bounds, around = epsilon * (abs(weights) + 1), weights
     else:
         if check_integer("dimension", dimension, 1) > len(weights):
             raise ValueError(
@@ -116,9 +118,11 @@ def epsilon_sharpness(
         bounds = epsilon * (abs(_coordinates(rows, weights)) + 1)
         around = np.zeros(dimension)
 
-        def function(z):
+        def along(z):
             value, gradient = surface.gradient(weights + z.astype(rows.dtype) @ rows)
             return value, rows @ gradient.astype(rows.dtype)
+
+        function = along
 
     maximum, evaluations = maximize_in_box(
         lambda z: function(around + z),
@@ -134,16 +138,16 @@ def epsilon_sharpness(
 
 
 def adaptive_sharpness(
-    surface,
-    rho,
-    norm="l2",
-    normalization="element",
+    surface: LossSurface,
+    rho: float,
+    norm: Literal["l2", "linf"] = "l2",
+    normalization: Literal["element", "filter"] = "element",
     *,
-    starts=2,
-    iterations=10,
-    seed=0,
-    verbose=0,
-):
+    starts: int = 2,
+    iterations: int = 10,
+    seed: int = 0,
+    verbose: int = 0,
+) -> Sharpness:
     """Measures how far the loss rises where weights move in units of their size.
 
     `max_u f(w + T u) - f(w)` over `||u|| <= rho`, with `T = diag(t)` of the sizes of

@@ -1,11 +1,13 @@
 """The small AlexNet for 32 x 32 images."""
 
 import functools
+from collections.abc import Sequence
 
 import keras
 
 from zoo.layers.checks import check_count
 from zoo.models.normalization import (
+    Normalization,
     block,
     check_dropout,
     check_sizes,
@@ -15,16 +17,16 @@ from zoo.models.normalization import (
 
 
 def alexnet(
-    input_shape,
-    num_classes,
+    input_shape: Sequence[int],
+    num_classes: int,
     *,
-    filters=(64, 64),
-    units=(384, 192),
-    pool_size=3,
-    dropout=0.0,
-    normalization="batch",
-    virtual_batch_size=64,
-):
+    filters: Sequence[int] = (64, 64),
+    units: Sequence[int] = (384, 192),
+    pool_size: int = 3,
+    dropout: float = 0.0,
+    normalization: Normalization = "batch",
+    virtual_batch_size: int = 64,
+) -> keras.Model:
     """Builds the small AlexNet of Zhang et al.
 
     Each 5 x 5 convolution, with normalisation and ReLU, is followed by max-pooling

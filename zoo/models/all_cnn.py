@@ -1,11 +1,13 @@
 """The all convolutional network."""
 
 import functools
+from collections.abc import Sequence
 
 import keras
 
 from zoo.layers.checks import is_integer
 from zoo.models.normalization import (
+    Normalization,
     block,
     check_dropout,
     check_sizes,
@@ -15,16 +17,16 @@ from zoo.models.normalization import (
 
 
 def all_cnn(
-    input_shape,
-    num_classes,
+    input_shape: Sequence[int],
+    num_classes: int,
     *,
-    filters=(96, 96, 96, 192, 192, 192, 192, 192),
-    input_dropout=0.0,
-    dropout=0.0,
-    pool_size=None,
-    normalization="batch",
-    virtual_batch_size=64,
-):
+    filters: Sequence[int] = (96, 96, 96, 192, 192, 192, 192, 192),
+    input_dropout: float = 0.0,
+    dropout: float = 0.0,
+    pool_size: int | None = None,
+    normalization: Normalization = "batch",
+    virtual_batch_size: int = 64,
+) -> keras.Model:
     """Builds the all convolutional network All-CNN-C.
 
     Eight convolutions, each with normalisation and ReLU: seven of 3 x 3, of which

@@ -1,11 +1,13 @@
 """Small convolutional networks, for images of digits."""
 
 import functools
+from collections.abc import Sequence
 
 import keras
 
 from zoo.layers.checks import check_count
 from zoo.models.normalization import (
+    Normalization,
     block,
     check_dropout,
     check_sizes,
@@ -17,16 +19,16 @@ LARGEST_KERNEL = 1023
 
 
 def convnet(
-    input_shape,
-    num_classes,
+    input_shape: Sequence[int],
+    num_classes: int,
     *,
-    filters=(32, 64),
-    kernel_size=5,
-    units=(1024,),
-    dropout=0.0,
-    normalization="none",
-    virtual_batch_size=64,
-):
+    filters: Sequence[int] = (32, 64),
+    kernel_size: int = 5,
+    units: Sequence[int] = (1024,),
+    dropout: float = 0.0,
+    normalization: Normalization = "none",
+    virtual_batch_size: int = 64,
+) -> keras.Model:
     """Builds convolutions with pooling, then dense layers.
 
     Each convolution is followed by normalisation, ReLU and 2 x 2 max-pooling, each

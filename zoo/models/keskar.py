@@ -1,13 +1,21 @@
 """The six networks of Keskar et al., on small and large batches."""
 
 import functools
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import keras
 
 from zoo.losses.checks import check_choice
 from zoo.models.alexnet import alexnet
 from zoo.models.mlp import mlp
-from zoo.models.normalization import block, check_dropout, classifier_input, logits
+from zoo.models.normalization import (
+    Normalization,
+    block,
+    check_dropout,
+    classifier_input,
+    logits,
+)
 
 # The samples and classes of MNIST, TIMIT, CIFAR-10 and CIFAR-100.
 DATA = {
@@ -22,14 +30,14 @@ STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 
 def keskar(
-    network,
-    input_shape=None,
-    num_classes=None,
+    network: Literal["F1", "F2", "C1", "C2", "C3", "C4"],
+    input_shape: Sequence[int] | None = None,
+    num_classes: int | None = None,
     *,
-    dropout=0.5,
-    normalization="batch",
-    virtual_batch_size=64,
-):
+    dropout: float = 0.5,
+    normalization: Normalization = "batch",
+    virtual_batch_size: int = 64,
+) -> keras.Model:
     """Builds one of the networks F1, F2 and C1 to C4 of Keskar et al.
 
     | network | data      | hidden layers                                        |
@@ -86,7 +94,10 @@ def keskar(
     input_shape = own_shape if input_shape is None else input_shape
     num_classes = own_classes if num_classes is None else num_classes
     check_dropout("dropout", dropout)
-    norm = {"normalization": normalization, "virtual_batch_size": virtual_batch_size}
+    norm: dict[str, Any] = {
+        "normalization": normalization,
+        "virtual_batch_size": virtual_batch_size,
+    }
     if network in ("F1", "F2"):
         units = (512,) * (5 if network == "F1" else 7)
         return mlp(input_shape, num_classes, units=units, **norm)

@@ -1,6 +1,7 @@
 """Training with margins at the input and at hidden layers."""
 
-import typing
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import keras
 
@@ -80,8 +81,13 @@ class LargeMarginModel(keras.Model):
     """
 
     def __init__(
-        self, model, layers=None, margin_loss=None, margin_weight=1.0, name=None
-    ):
+        self,
+        model: keras.Model,
+        layers: Sequence[str] | None = None,
+        margin_loss: LargeMargin | None = None,
+        margin_weight: float = 1.0,
+        name: str | None = None,
+    ) -> None:
         margin_layers = choose_layers(model, layers)
         margin_loss = LargeMargin() if margin_loss is None else margin_loss
         if not isinstance(margin_loss, LargeMargin):
@@ -150,19 +156,19 @@ class LargeMarginModel(keras.Model):
         return cls(**{**config, **objects})
 
 
-class _Labelled(typing.NamedTuple):
+class _Labelled(NamedTuple):
     """A batch on its way through Keras's training step to `call`."""
 
-    x: typing.Any
-    y: typing.Any
-    sample_weight: typing.Any
+    x: Any
+    y: Any
+    sample_weight: Any
 
 
-class _Scored(typing.NamedTuple):
+class _Scored(NamedTuple):
     """What `call` gives for one: scores, and the weighted margin loss."""
 
-    scores: typing.Any
-    margin: typing.Any
+    scores: Any
+    margin: Any
 
 
 def choose_layers(model, layers=None):

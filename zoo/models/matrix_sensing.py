@@ -1,5 +1,7 @@
 """Matrix sensing as a model that `fit` trains."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -79,7 +81,9 @@ class MatrixSensing(keras.Model):
       [arXiv:0706.4138](https://arxiv.org/abs/0706.4138)
     """
 
-    def __init__(self, operator, matrix, **kwargs):
+    def __init__(
+        self, operator: SensingOperator, matrix: LowRankMatrix, **kwargs: Any
+    ) -> None:
         for name, value, cls in (
             ("operator", operator, SensingOperator),
             ("matrix", matrix, LowRankMatrix),

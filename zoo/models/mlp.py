@@ -1,20 +1,27 @@
 """Fully connected networks."""
 
 import functools
+from collections.abc import Sequence
 
 import keras
 
-from zoo.models.normalization import block, check_sizes, classifier_input, logits
+from zoo.models.normalization import (
+    Normalization,
+    block,
+    check_sizes,
+    classifier_input,
+    logits,
+)
 
 
 def mlp(
-    input_shape,
-    num_classes,
+    input_shape: Sequence[int],
+    num_classes: int,
     *,
-    units=(512, 512, 512, 512, 512),
-    normalization="batch",
-    virtual_batch_size=64,
-):
+    units: Sequence[int] = (512, 512, 512, 512, 512),
+    normalization: Normalization = "batch",
+    virtual_batch_size: int = 64,
+) -> keras.Model:
     """Builds a fully connected classifier.
 
     The input is flattened, then each hidden layer is dense, normalisation, ReLU; a

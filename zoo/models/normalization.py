@@ -1,6 +1,7 @@
 """What the network builders share: normalisation, the block around it and checks."""
 
-import collections.abc
+from collections.abc import Iterable
+from typing import Any, Literal, TypeAlias
 
 import keras
 
@@ -10,13 +11,19 @@ from zoo.layers.ghost_batch_norm import check_virtual_batch_size
 from zoo.losses.checks import check_choice, check_integer, check_number
 
 NORMALIZATIONS = ("none", "batch", "ghost")
+# What `normalization_layer` takes.
+Normalization: TypeAlias = Literal["none", "batch", "ghost"] | None
 MOMENTUM = 0.9
 EPSILON = 1e-5
 # The most parts of a kind that follow each other.
 DEEPEST = 1000
 
 
-def normalization_layer(normalization="batch", virtual_batch_size=64, name=None):
+def normalization_layer(
+    normalization: Normalization = "batch",
+    virtual_batch_size: int = 64,
+    name: str | None = None,
+) -> keras.layers.Layer | None:
     """Creates the normalisation layer that a name stands for.
 
     Every builder of `zoo.models` normalises with this layer, at momentum 0.9 and
@@ -53,7 +60,7 @@ def normalization_layer(normalization="batch", virtual_batch_size=64, name=None)
     check_virtual_batch_size(virtual_batch_size)
     if normalization in (None, "none"):
         return None
-    settings = {"momentum": MOMENTUM, "epsilon": EPSILON, "name": name}
+    settings: dict[str, Any] = {"momentum": MOMENTUM, "epsilon": EPSILON, "name": name}
     if normalization == "batch":
         return keras.layers.BatchNormalization(**settings)
     return GhostBatchNorm(virtual_batch_size, **settings)
@@ -103,7 +110,7 @@ def block(
 
 def check_sizes(name, sizes, length=None, high=LARGEST):
     """Returns `sizes`, `length` (any, if `None`) integers from 1 to `high`, a tuple."""
-    values = tuple(sizes) if isinstance(sizes, collections.abc.Iterable) else ()
+    values = tuple(sizes) if isinstance(sizes, Iterable) else ()
     fits = len(values) == length if length else len(values) > 0
     if not fits or not all(is_integer(value) and 0 < value <= high for value in values):
         raise ValueError(

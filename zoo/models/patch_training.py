@@ -1,15 +1,17 @@
 """What trainings on patches of images are given: a schedule, images, measurements."""
 
-import typing
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
 
+from zoo._types import Array
 from zoo.data.natural_images import check_images, load_natural_images
 from zoo.losses.checks import check_integer, check_number
 
 
-class Schedule(typing.NamedTuple):
+class Schedule(NamedTuple):
     """How long a training lasts, and how it goes.
 
     Attributes:
@@ -53,7 +55,12 @@ def check_positive(name, value):
     return check_number(name, value, np.finfo("float32").tiny, allowed="above 0")
 
 
-def check_parts(images, validation, channels, kind):
+def check_parts(
+    images: dict[str, Array] | Sequence[Array],
+    validation: dict[str, Array] | Sequence[Array] | None,
+    channels: int,
+    kind: str,
+) -> tuple[dict[Any, np.ndarray], dict[Any, np.ndarray]]:
     """Returns the images of training and validation, two dicts.
 
     Args:
@@ -73,7 +80,9 @@ def check_parts(images, validation, channels, kind):
     )
 
 
-def check_channels(name, images, channels, kind):
+def check_channels(
+    name: str, images: dict[str, Array] | Sequence[Array], channels: int, kind: str
+) -> dict[Any, np.ndarray]:
     """Returns images as a dict, once they have as many channels as what `kind` says.
 
     Raises:

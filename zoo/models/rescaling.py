@@ -2,6 +2,7 @@
 
 import collections
 import math
+from collections.abc import Sequence
 
 import keras
 from keras import ops
@@ -64,7 +65,9 @@ _ACTIVATIONS = (
 )
 
 
-def rescale(model, alpha, pairs=None):
+def rescale(
+    model: keras.Model, alpha: float, pairs: Sequence[tuple[str, str]] | None = None
+) -> keras.Model:
     """Returns a copy of a ReLU network with rescaled weights and the same outputs.
 
     For a pair of layers one after the other,
@@ -130,7 +133,7 @@ def rescale(model, alpha, pairs=None):
     scaled = keras.models.clone_model(model)
     scaled.set_weights(model.get_weights())
     # Summed up first: kernels that are both multiplied and divided stay exact.
-    powers = collections.Counter()
+    powers: collections.Counter[tuple[str, str]] = collections.Counter()
     for first, second in pairs:
         powers.update(
             {(first, "kernel"): 1, (first, "bias"): 1, (second, "kernel"): -1}

@@ -1,24 +1,26 @@
 """Residual networks for small images and for ImageNet."""
 
 import functools
+from collections.abc import Sequence
+from typing import Literal
 
 import keras
 
 from zoo.losses.checks import check_choice
-from zoo.models.normalization import block, classifier_input, logits
+from zoo.models.normalization import Normalization, block, classifier_input, logits
 
 STEMS = ("auto", "cifar", "imagenet")
 
 
 def resnet(
-    depth,
-    input_shape,
-    num_classes,
+    depth: int,
+    input_shape: Sequence[int],
+    num_classes: int,
     *,
-    stem="auto",
-    normalization="batch",
-    virtual_batch_size=64,
-):
+    stem: Literal["auto", "cifar", "imagenet"] = "auto",
+    normalization: Normalization = "batch",
+    virtual_batch_size: int = 64,
+) -> keras.Model:
     """Builds a residual network of He et al.
 
     A stem, stages of residual blocks, global average pooling and a dense layer that

@@ -1,5 +1,8 @@
 """Classifiers whose parts a Keras Tuner tuner chooses."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import keras
 
 from zoo.losses import BiTemperedLogistic, LargeMargin, TemperatureSoftmax
@@ -9,10 +12,18 @@ from zoo.models.mlp import mlp
 from zoo.models.normalization import NORMALIZATIONS, check_sizes
 from zoo.models.resnet import resnet
 
+if TYPE_CHECKING:
+    import keras_tuner
+
 
 def tunable_network(
-    hp, input_shape, num_classes, *, networks=None, normalizations=NORMALIZATIONS
-):
+    hp: "keras_tuner.HyperParameters",
+    input_shape: Sequence[int],
+    num_classes: int,
+    *,
+    networks: Sequence[str] | None = None,
+    normalizations: Sequence[str] = NORMALIZATIONS,
+) -> keras.Model:
     """Builds a classifier of which a tuner chooses the network and its normalisation.
 
     | choice                    | what else is chosen of it                            |
@@ -53,22 +64,22 @@ def tunable_network(
         )
     check_sizes("input_shape", input_shape)
     if networks is None:
-        networks = NETWORKS if len(input_shape) == 3 else ("mlp",)
+        networks = tuple(NETWORKS) if len(input_shape) == 3 else ("mlp",)
     build = _choose(hp, "network", networks, NETWORKS)
     normalize = _choose(hp, "normalization", normalizations, _NORMALIZATIONS)
     return build(input_shape, num_classes, **normalize())
 
 
 def tunable_classifier(
-    hp,
-    input_shape,
-    num_classes,
+    hp: "keras_tuner.HyperParameters",
+    input_shape: Sequence[int],
+    num_classes: int,
     *,
-    networks=None,
-    normalizations=NORMALIZATIONS,
-    losses=None,
-    optimizers=None,
-):
+    networks: Sequence[str] | None = None,
+    normalizations: Sequence[str] = NORMALIZATIONS,
+    losses: Sequence[str] | None = None,
+    optimizers: Sequence[str] | None = None,
+) -> keras.Model:
     """Builds and compiles a classifier of which a tuner chooses all parts.
 
     Called by a function of `hp` alone, it is what tuners of Keras Tuner take. Beside
@@ -122,7 +133,7 @@ def tunable_classifier(
         normalizations=normalizations,
     )
     add_loss = _choose(hp, "loss", LOSSES if losses is None else losses, LOSSES)
-    optimizers = OPTIMIZERS if optimizers is None else optimizers
+    optimizers = tuple(OPTIMIZERS) if optimizers is None else optimizers
     make_optimizer = _choose(hp, "optimizer", optimizers, OPTIMIZERS)
     weight_decay = hp.Float("weight_decay", 1e-6, 1e-2, sampling="log")
     model, loss = add_loss(model)

@@ -5,12 +5,15 @@ All take the payoff matrix `A`, `(rows, columns)`: the row player plays `x` to m
 `A y` and `A' x` once each.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from zoo.solvers.play import Play
+from zoo._types import Array
+from zoo.solvers.play import Play, Solution
 
 
-def project_to_simplex(vector):
+def project_to_simplex(vector: Array) -> np.ndarray:
     """Returns the nearest probability vector, in the Euclidean norm.
 
     `max(v - t, 0)` with the `t` that makes it add up to one, found by sorting.
@@ -34,16 +37,16 @@ def project_to_simplex(vector):
 
 
 def mirror_descent(
-    payoff,
-    iterations=20_000,
-    tolerance=1e-6,
+    payoff: Array,
+    iterations: int = 20_000,
+    tolerance: float = 1e-6,
     *,
-    learning_rate=0.1,
-    optimism=0.0,
-    alternating=False,
-    every=10,
-    start=None,
-):
+    learning_rate: float = 0.1,
+    optimism: float = 0.0,
+    alternating: bool = False,
+    every: int = 10,
+    start: Sequence[Array] | None = None,
+) -> Solution:
     """Plays entropic mirror descent, also known as multiplicative weights or Hedge.
 
     `x <- x * exp(eta * (u + o * (u - u_last)))` with `u = A y`, made to add up to one,
@@ -117,15 +120,15 @@ def mirror_descent(
 
 
 def regret_matching_plus(
-    payoff,
-    iterations=20_000,
-    tolerance=1e-6,
+    payoff: Array,
+    iterations: int = 20_000,
+    tolerance: float = 1e-6,
     *,
-    alternating=True,
-    averaging=1,
-    every=10,
-    start=None,
-):
+    alternating: bool = True,
+    averaging: float = 1,
+    every: int = 10,
+    start: Sequence[Array] | None = None,
+) -> Solution:
     """Plays regret matching+: each action in proportion to its positive regret.
 
     `R <- max(R + u - x . u, 0)`, `x <- R / sum(R)` with `u = A y`, and the same for `y`
@@ -163,15 +166,15 @@ def regret_matching_plus(
 
 
 def predictive_regret_matching_plus(
-    payoff,
-    iterations=20_000,
-    tolerance=1e-6,
+    payoff: Array,
+    iterations: int = 20_000,
+    tolerance: float = 1e-6,
     *,
-    alternating=True,
-    averaging=2,
-    every=10,
-    start=None,
-):
+    alternating: bool = True,
+    averaging: float = 2,
+    every: int = 10,
+    start: Sequence[Array] | None = None,
+) -> Solution:
     """Plays predictive regret matching+: regret matching+ that expects the last again.
 
     `R <- max(R + r, 0)`, `x <- max(R + r, 0)`, made to add up to one, with the regret
@@ -205,14 +208,14 @@ def predictive_regret_matching_plus(
 
 
 def restarted_optimistic_gradient(
-    payoff,
-    iterations=20_000,
-    tolerance=1e-6,
+    payoff: Array,
+    iterations: int = 20_000,
+    tolerance: float = 1e-6,
     *,
-    learning_rate=0.5,
-    every=10,
-    start=None,
-):
+    learning_rate: float = 0.5,
+    every: int = 10,
+    start: Sequence[Array] | None = None,
+) -> Solution:
     """Plays projected optimistic gradient steps, and restarts them from their average.
 
     `x <- P(x + eta * (2 u - u_last))` with `u = A y`, and the same for `y` with
@@ -263,14 +266,14 @@ def restarted_optimistic_gradient(
 
 
 def restarted_halpern(
-    payoff,
-    iterations=20_000,
-    tolerance=1e-6,
+    payoff: Array,
+    iterations: int = 20_000,
+    tolerance: float = 1e-6,
     *,
-    learning_rate=0.99,
-    every=10,
-    start=None,
-):
+    learning_rate: float = 0.99,
+    every: int = 10,
+    start: Sequence[Array] | None = None,
+) -> Solution:
     """Plays the reflected, restarted Halpern iteration of primal-dual steps.
 
     A primal-dual step `T` takes `z = (x, y)` to `x_T = P(x + eta / w * A y)` and

@@ -29,8 +29,8 @@ class Solution:
     (True, True, [0.5, 0.5])
     """
 
-    strategies: tuple
-    average: tuple
+    strategies: tuple[np.ndarray, np.ndarray]
+    average: tuple[np.ndarray, np.ndarray]
     gaps: np.ndarray
     average_gaps: np.ndarray
     checks: np.ndarray
@@ -38,12 +38,12 @@ class Solution:
     converged: bool
 
     @property
-    def gap(self):
+    def gap(self) -> float:
         """The smaller gap, of the last strategies and of the average."""
         return float(min(self.gaps[-1], self.average_gaps[-1]))
 
     @property
-    def best(self):
+    def best(self) -> tuple[np.ndarray, np.ndarray]:
         """The pair that has this gap."""
         last = self.gaps[-1] <= self.average_gaps[-1]
         return self.strategies if last else self.average

@@ -28,6 +28,7 @@ from zoo.study.runner import (
     search_space,
     set_aside,
 )
+from zoo.study.study import Study
 
 # Exit codes: all trials finished; the user's mistake; some trial failed; stopped.
 FINISHED, MISTAKE, FAILED_TRIALS, STOPPED = 0, 1, 2, 130
@@ -35,7 +36,7 @@ FINISHED, MISTAKE, FAILED_TRIALS, STOPPED = 0, 1, 2, 130
 LISTED = 1000
 
 
-def main(*studies):
+def main(*studies: type[Study]) -> None:
     """Runs a study as an absl app, under `python -m` or `zoo NAME`; never returns.
 
     Several study classes are the experiments of one app: they bear its `name`, and

@@ -13,7 +13,6 @@ import functools
 import json
 import os
 
-import keras
 import tensorflow as tf
 
 
@@ -66,17 +65,20 @@ def scope(config):
 
 
 def wrap(model, config):
-    """Returns `model`, built under `scope`, as `--strategy` can train it.
+    """Makes `model`, built under `scope`, one that `--strategy` can train; returns it.
 
-    Call it outside the scope, then compile and fit inside.
+    `fit` and `evaluate` of `zoo.study` call it; before Keras's `fit` call it yourself.
     """
-    if config.strategy != "multi_worker":
-        return model
-    return _MultiWorkerModel(model.inputs, model.outputs, name=model.name)
+    if config.strategy == "multi_worker" and not isinstance(model, _VectorLogs):
+        kind = type(model)
+        model.__class__ = type(kind.__name__, (_VectorLogs, kind), {})
+        # Keras fails to build from the parts of a batch; tracing builds as well.
+        model._distribute_strategy = None
+    return model
 
 
-class _MultiWorkerModel(keras.Model):
-    """A model whose logs survive Keras's reduction over workers along axis 0."""
+class _VectorLogs:
+    """Steps whose logs survive Keras's reduction over workers along axis 0."""
 
     def train_step(self, data):
         return _as_vectors(super().train_step(data))

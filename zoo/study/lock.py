@@ -15,7 +15,7 @@ import time
 try:
     import fcntl
 except ImportError:
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
 # Seconds that the orphans of a killed run have to end.

@@ -3,13 +3,20 @@
 import dataclasses
 import io
 import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from zoo._files import write_atomically
+from zoo._types import Array
 from zoo.study import tensorboard
 from zoo.study.page import to_page
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 @dataclasses.dataclass
@@ -35,11 +42,13 @@ class Section:
     title: str
     text: str = ""
     table: pd.DataFrame | None = None
-    figure: object = None
+    figure: "Figure | None" = None
     name: str = ""
 
 
-def new_figure(title, xlabel, ylabel, **axes):
+def new_figure(
+    title: str, xlabel: str, ylabel: str, **axes: Any
+) -> "tuple[Figure, Axes]":
     """Makes a figure with one labelled pair of axes, in the style of all reports.
 
     Args:
@@ -66,7 +75,14 @@ def new_figure(title, xlabel, ylabel, **axes):
     return figure, ax
 
 
-def plot_band(ax, x, mean, deviation, label, **line):
+def plot_band(
+    ax: "Axes",
+    x: Array,
+    mean: Array,
+    deviation: Array,
+    label: str | None,
+    **line: Any,
+) -> None:
     """Plots a mean curve with a band of one standard deviation.
 
     Args:
@@ -94,7 +110,9 @@ def plot_band(ax, x, mean, deviation, label, **line):
     )
 
 
-def format_mean(values, scale=1.0, digits=2):
+def format_mean(
+    values: Sequence[float] | Array, scale: float = 1.0, digits: int = 2
+) -> str:
     """Formats numbers as mean ± standard deviation (the sample's).
 
     One number stands alone, and none is a hyphen.
@@ -119,7 +137,7 @@ def format_mean(values, scale=1.0, digits=2):
     return mean if len(values) == 1 else f"{mean} ± {deviation(values):.{digits}f}"
 
 
-def deviation(values):
+def deviation(values: Sequence[float] | Array) -> float:
     """Returns the sample's standard deviation, 0 of one number.
 
     Args:

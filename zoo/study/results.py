@@ -8,6 +8,8 @@ import pathlib
 import sys
 import zipfile
 import zlib
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -134,7 +136,9 @@ class Results:
     ([2.0], [4.0, 1.0])
     """
 
-    def __init__(self, folder, order=()):
+    def __init__(
+        self, folder: str | os.PathLike[str], order: Iterable[str] = ()
+    ) -> None:
         self.folder = pathlib.Path(folder)
         found = {}
         for path in sorted(self.folder.glob(f"*/{RESULT}")):
@@ -161,7 +165,7 @@ class Results:
         columns = ["run", "status", *self.values, *scalars, "reason", "seconds"]
         self.table = pd.DataFrame(rows, columns=columns)
 
-    def select(self, **values):
+    def select(self, **values: Any) -> pd.DataFrame:
         """Returns the rows of the finished runs at the given values."""
         rows = self.table[self.table["status"] == "finished"]
         for key, value in values.items():
@@ -169,11 +173,11 @@ class Results:
             rows = rows[rows[key] == value] if key in rows else rows[:0]
         return rows
 
-    def failed(self):
+    def failed(self) -> pd.DataFrame:
         """Returns the rows of the failed runs."""
         return self.table[self.table["status"] == "failed"]
 
-    def curves(self, run):
+    def curves(self, run: str) -> dict[str, np.ndarray]:
         """Returns the curves of a run, a dict of 1-D arrays.
 
         Raises:
@@ -185,7 +189,9 @@ class Results:
         except CutShort as error:
             raise CutShort(f"{error}: delete its folder to repeat that run") from None
 
-    def mean_curve(self, x, y, **values):
+    def mean_curve(
+        self, x: str, y: str, **values: Any
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Averages the curve `y` against `x` over the runs at the given values.
 
         Returns:

@@ -1,5 +1,6 @@
 """Runs a study: a Keras Tuner tuner over its grid or search space."""
 
+import contextlib
 import gc
 import itertools
 import json
@@ -165,10 +166,10 @@ class StudyTuner(base_tuner.BaseTuner):
 
     def __init__(self, study, config, folder, progress):
         self.study, self.config, self.folder = study, config, pathlib.Path(folder)
-        self.progress = progress
-        hp = search_space(study, config)
+        self.progress, self.stdout = progress, sys.stdout
+        self.space = search_space(study, config)
         super().__init__(
-            make_oracle(study, config, hp),
+            make_oracle(study, config, self.space.copy()),
             directory=str(self.folder / "tuner"),
             project_name=os.environ.get("KERASTUNER_TUNER_ID", "single"),
             overwrite=True,
@@ -181,28 +182,42 @@ class StudyTuner(base_tuner.BaseTuner):
     def search(self):
         # Keras collects garbage after each run: it need not visit what was imported.
         gc.freeze()
-        with warnings.catch_warnings():
+        # Keras Tuner prints the conditions that it sends from machine to machine.
+        with contextlib.redirect_stdout(None), warnings.catch_warnings():
             # A failed trial's objective is NaN, of which Keras Tuner takes statistics.
             warnings.filterwarnings("ignore", category=RuntimeWarning)
             super().search(verbose=0)
 
+    def point(self, values):
+        """Returns a trial's values in the order of the space, the active ones alone.
+
+        Keras Tuner appends what a condition adds, and workers get inactive ones too.
+        """
+        hp = self.space.copy()
+        hp.values = values
+        active = {one.name: values[one.name] for one in hp.space if hp.is_active(one)}
+        return active | {key: values[key] for key in values if "tuner/" in key}
+
     def run_trial(self, trial, **_):
         objective = self.study.objective[0]
-        values, space = trial.hyperparameters.values, trial.hyperparameters.space
-        # In the order of the space: Keras Tuner appends what a condition adds.
-        ordered = {one.name: values[one.name] for one in space if one.name in values}
-        run = self.folder / run_name(ordered | values)
+        trial.hyperparameters.values = self.point(trial.hyperparameters.values)
+        run = self.folder / run_name(trial.hyperparameters.values)
         try:
             result = read_result(run)
             if result is None:
-                self.progress.started(run.name)
-                result = run_point(self.study, self.config, trial.hyperparameters, run)
-                self.progress.ended(run.name, result)
+                with contextlib.redirect_stdout(self.stdout):
+                    result = self._run(trial.hyperparameters, run)
         except Exception as error:
             # The disk's or our own: Keras Tuner would note it and go on.
             raise keras_tuner.errors.FatalValueError(str(error)) from error
         # Keras Tuner prints the traceback of an exception, but not that of NaN.
         return {objective: result["scalars"].get(objective, math.nan)}
+
+    def _run(self, hp, run):
+        self.progress.started(run.name)
+        result = run_point(self.study, self.config, hp, run)
+        self.progress.ended(run.name, result)
+        return result
 
 
 def run_point(study, config, hp, run):

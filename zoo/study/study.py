@@ -1,6 +1,15 @@
 """What a study is: a question, a grid of conditions, a run, a report."""
 
+import os
 import pathlib
+from collections.abc import Collection, Mapping
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import keras_tuner
+
+from zoo.study.report import Section
+from zoo.study.results import Results
 
 
 class Study:
@@ -34,33 +43,36 @@ class Study:
     ...         return {"heads": float(hp.get("seed") % 2)}
     """
 
-    name = None
-    experiment = None
-    summary = ""
-    objective = None
-    presets = {}
-    published = {}
+    name: str
+    experiment: str | None = None
+    title: str
+    summary: str = ""
+    objective: tuple[str, Literal["max", "min"]]
+    presets: Mapping[str, Mapping[str, Any]] = {}
+    published: Mapping[Any, Any] = {}
 
     @classmethod
-    def define_flags(cls):
+    def define_flags(cls) -> None:
         """Defines the study's own absl flags, with `None` as default.
 
         The experiments of one app share one such method.
         """
 
     @classmethod
-    def folder(cls, logdir):
+    def folder(cls, logdir: str | os.PathLike[str]) -> pathlib.Path:
         """Returns the `pathlib.Path` below `logdir` that results go to."""
         return pathlib.Path(logdir, cls.name, cls.experiment or "")
 
-    def prepare(self, config):
+    def prepare(self, config: SimpleNamespace) -> None:
         """Checks `config` and loads what all runs share.
 
         Raises:
             ValueError, OSError: with one line that names the flag at fault.
         """
 
-    def check_choices(self, config, flag, known):
+    def check_choices(
+        self, config: SimpleNamespace, flag: str, known: Collection[Any]
+    ) -> None:
         """Checks that a list flag holds different ones of `known`, one at least.
 
         Raises:
@@ -75,7 +87,14 @@ class Study:
                     f"--{flag}={value} must be one of {', '.join(map(str, known))}"
                 )
 
-    def check_numbers(self, config, flag, low, high, kind=float):
+    def check_numbers(
+        self,
+        config: SimpleNamespace,
+        flag: str,
+        low: float,
+        high: float,
+        kind: type[float] | type[int] = float,
+    ) -> None:
         """Reads a list flag of different numbers from `low` to `high` into `config`.
 
         Args:
@@ -102,7 +121,7 @@ class Study:
             raise ValueError(f"--{flag} must hold different numbers, one at least")
         setattr(config, flag, numbers)
 
-    def grid(self, hp, config):
+    def grid(self, hp: keras_tuner.HyperParameters, config: SimpleNamespace) -> None:
         """Declares the conditions and seeds on `hp`, a `keras_tuner.HyperParameters`.
 
         Each entry needs a finite list of values: `hp.Choice`, `hp.Boolean`, or a
@@ -110,18 +129,20 @@ class Study:
         """
         raise NotImplementedError
 
-    def seeds(self, hp, config):
+    def seeds(self, hp: keras_tuner.HyperParameters, config: SimpleNamespace) -> None:
         """Declares `--runs` seeds, from `--seed` on, on `hp`."""
         hp.Choice("seed", [config.seed + run for run in range(config.runs)])
 
-    def space(self, hp, config):
+    def space(self, hp: keras_tuner.HyperParameters, config: SimpleNamespace) -> None:
         """Declares what `--search` other than grid looks through.
 
         The grid by default; a study that tunes continuous ranges overrides it.
         """
         self.grid(hp, config)
 
-    def seconds(self, values, config):
+    def seconds(
+        self, values: Mapping[str, Any], config: SimpleNamespace
+    ) -> float | None:
         """Estimates the seconds that the point `values` takes on two cores.
 
         Returns:
@@ -129,7 +150,9 @@ class Study:
         """
         return None
 
-    def run(self, hp, config, logdir):
+    def run(
+        self, hp: keras_tuner.HyperParameters, config: SimpleNamespace, logdir: str
+    ) -> dict[str, Any]:
         """Runs one point.
 
         Args:
@@ -142,7 +165,7 @@ class Study:
         """
         raise NotImplementedError
 
-    def report(self, results, config):
+    def report(self, results: Results, config: SimpleNamespace) -> list[Section]:
         """Says what the results show.
 
         Args:

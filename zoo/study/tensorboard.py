@@ -1,6 +1,7 @@
 """TensorBoard's HParams and text beside the scalars that a run logs itself."""
 
 import contextlib
+import os
 import pathlib
 
 import keras
@@ -31,7 +32,7 @@ class EpochLogs(keras.callbacks.TensorBoard):
     ['train']
     """
 
-    def __init__(self, logdir):
+    def __init__(self, logdir: str | os.PathLike[str]) -> None:
         super().__init__(logdir, write_graph=False)
 
     def on_train_batch_begin(self, batch, logs=None):

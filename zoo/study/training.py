@@ -1,11 +1,23 @@
 """What every study that trains does alike: load image sets, fit, fail clearly."""
 
 import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import keras
 import numpy as np
 
-from zoo.data import average_pool, batches, check_finite, load_images, steps_per_epoch
+from zoo._types import Array
+from zoo.data import (
+    ImageSet,
+    average_pool,
+    batches,
+    check_finite,
+    load_images,
+    steps_per_epoch,
+)
 from zoo.study import distribute
 from zoo.study.tensorboard import EpochLogs
 
@@ -13,7 +25,7 @@ PARTS = ("train", "validation", "test")
 SIZES = ("limit", "image_size")
 
 
-def load_data(name, config):
+def load_data(name: str, config: SimpleNamespace) -> ImageSet:
     """Loads an image set as the settings say: `limit`, `image_size`, `data_dir`.
 
     Args:
@@ -41,7 +53,7 @@ def load_data(name, config):
             check_finite(part, getattr(data, part)[0])
         if not config.image_size:
             return data
-        pooled = {
+        pooled: dict[str, Any] = {
             part: (average_pool(images, config.image_size), labels)
             for part in PARTS
             for images, labels in [getattr(data, part)]
@@ -53,19 +65,19 @@ def load_data(name, config):
 
 
 def fit(
-    model,
-    images,
-    labels,
-    config,
+    model: keras.Model,
+    images: Array,
+    labels: Array,
+    config: SimpleNamespace,
     *,
-    seed,
-    logdir,
-    batch_size=None,
-    epochs=None,
-    first_epoch=0,
-    callbacks=(),
-    map_fn=None,
-):
+    seed: int,
+    logdir: str | os.PathLike[str],
+    batch_size: int | None = None,
+    epochs: int | None = None,
+    first_epoch: int = 0,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    map_fn: Callable[[Array, Array, Array], tuple[Array, Array]] | None = None,
+) -> dict[str, list[float]]:
     """Fits a compiled model with seeded batches, TensorBoard and an end at NaN.
 
     Args:
@@ -107,6 +119,7 @@ def fit(
         drop_remainder=len(images) % batch_size == 0,
         map_fn=map_fn,
     )
+    distribute.wrap(model, config)
     with distribute.scope(config):
         if not model.optimizer.built:
             # Else `fit` makes slots as it traces a step, and must trace it twice.
@@ -132,7 +145,9 @@ def fit(
     return history
 
 
-def evaluate(model, data, config):
+def evaluate(
+    model: keras.Model, data: ImageSet, config: SimpleNamespace
+) -> dict[str, float]:
     """Evaluates a model on all parts of an image set.
 
     Args:
@@ -154,19 +169,21 @@ def evaluate(model, data, config):
     >>> sorted(evaluate(model, data, types.SimpleNamespace(strategy="none")))
     ['test_loss', 'train_loss', 'validation_loss']
     """
+    distribute.wrap(model, config)
     with distribute.scope(config):
         return {
             f"{part}_{name}": value
             for part in PARTS
+            for images, labels in [getattr(data, part)]
             for name, value in model.evaluate(
-                batches(*getattr(data, part), 500, shuffle=False),
+                batches(images, labels, 500, shuffle=False),
                 verbose=0,
                 return_dict=True,
             ).items()
         }
 
 
-def jit_compile(config):
+def jit_compile(config: SimpleNamespace) -> bool | Literal["auto"]:
     """Returns what `--jit` means to `keras.Model.compile`.
 
     Args:
@@ -181,4 +198,9 @@ def jit_compile(config):
     >>> jit_compile(types.SimpleNamespace(jit="on"))
     True
     """
-    return {"auto": "auto", "on": True, "off": False}[config.jit]
+    values: dict[str, bool | Literal["auto"]] = {
+        "auto": "auto",
+        "on": True,
+        "off": False,
+    }
+    return values[config.jit]

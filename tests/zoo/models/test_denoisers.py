@@ -1,5 +1,6 @@
 """Denoisers: their form, their training, and what they refuse."""
 
+import hashlib
 import importlib
 import json
 import math
@@ -359,6 +360,17 @@ def test_fresh_noise_has_the_level_that_is_asked_for():
     assert abs(np.corrcoef(first[2].ravel(), second[2].ravel())[0, 1]) < 0.04
 
 
+def ship(path, monkeypatch):
+    """Makes a file of weights one of those that come with the package."""
+    folder = path.parent / "weights" / "natural_images"
+    folder.mkdir(parents=True)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.rename(folder / path.name)
+    (folder / "SHA256SUMS").write_text(f"{digest}  {path.name}\n")
+    module = importlib.import_module("zoo.models.denoisers.pretrained")
+    monkeypatch.setattr(module, "FOLDER", folder.parent)
+
+
 def test_the_command_trains_and_its_weights_load(tmp_path, monkeypatch, capsys):
     arguments = ["--sigma=20-30", f"--folder={tmp_path}", "--steps=2", "--batch_size=2"]
     monkeypatch.setattr(sys, "argv", ["x", "simple_cnn", *arguments, "--patch_size=16"])
@@ -368,11 +380,7 @@ def test_the_command_trains_and_its_weights_load(tmp_path, monkeypatch, capsys):
     network, _, levels = build("simple_cnn_20-30")
     assert levels == (20 / 255, 30 / 255) and len(network.inputs) == 2
     load(network, path)
-    module = importlib.import_module("zoo.models.denoisers.pretrained")
-    folder = tmp_path / "natural_images"
-    folder.mkdir()
-    path.rename(folder / path.name)
-    monkeypatch.setattr(module, "FOLDER", tmp_path)
+    ship(path, monkeypatch)
     for one, two in zip(
         pretrained("simple_cnn_20-30").get_weights(),
         network.get_weights(),
@@ -389,19 +397,18 @@ def test_spectral_norms_are_written_as_plain_convolutions(
     tmp_path, monkeypatch, capsys
 ):
     settings = ["--steps=2", "--batch_size=2", "--patch_size=16"]
-    folder = tmp_path / "natural_images"
-    arguments = ["x", "simple_cnn_realsn", f"--folder={folder}", "--sigma=15"]
+    arguments = ["x", "simple_cnn_realsn", f"--folder={tmp_path}", "--sigma=15"]
     monkeypatch.setattr(sys, "argv", [*arguments, *settings])
     command.main()
-    module = importlib.import_module("zoo.models.denoisers.pretrained")
-    monkeypatch.setattr(module, "FOLDER", tmp_path)
+    path = tmp_path / "simple_cnn_realsn_15.npz"
+    assert str(path) in capsys.readouterr().out
+    ship(path, monkeypatch)
     network = pretrained("simple_cnn_realsn_15")
     assert {type(layer) for layer in convolutions(network)} == {keras.layers.Conv2D}
     # Half precision rounds it.
     product = lipschitz_report(network, (40, 40)).product
     assert product == pytest.approx(0.9, rel=1e-3)
     assert simple_cnn().count_params() == network.count_params()
-    assert str(folder / "simple_cnn_realsn_15.npz") in capsys.readouterr().out
 
 
 def test_recipes_come_with_and_without_the_bound():

@@ -28,10 +28,10 @@ keras.utils.set_random_seed(0)
 with distribute.scope(config):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, "relu"),
                               keras.layers.Dense(1)])
-model = distribute.wrap(model, config)
-with distribute.scope(config):
     sgd = keras.optimizers.SGD(0.1, momentum=0.9)
     model.compile(sgd, keras.losses.MeanSquaredError())
+assert distribute.wrap(distribute.wrap(model, config), config) is model
+with distribute.scope(config):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(64, 3)).astype("float32")
     data = tf.data.Dataset.from_tensor_slices((x, x.sum(1, keepdims=True))).batch(16)

@@ -72,6 +72,22 @@ def test_grid_points_follow_conditions():
     ]
 
 
+def test_a_point_is_the_same_wherever_it_is_run(
+    coin, make_config, monkeypatch, tmp_path
+):
+    def grid(self, hp, config):
+        hp.Choice("side", ["a", "b"])
+        with hp.conditional_scope("side", ["b"]):
+            hp.Choice("bias", [0.5])
+        hp.Choice("seed", [0, 1])
+
+    monkeypatch.setattr(coin, "grid", grid)
+    tuner = StudyTuner(coin(), make_config(), tmp_path, None)
+    # Workers get values in another order, and what is not active.
+    point = tuner.point({"seed": 1, "bias": 0.5, "side": "a", "tuner/epochs": 3})
+    assert list(point.items()) == [("side", "a"), ("seed", 1), ("tuner/epochs", 3)]
+
+
 @pytest.mark.parametrize("kind", ["BAD", "NAN"])
 def test_a_failed_run_is_recorded_and_the_grid_goes_on(
     search, make_config, monkeypatch, capsys, kind

@@ -1,17 +1,24 @@
 """Taking the noise off images, and how well it is done."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 from keras import ops
 
+from zoo._types import Array
 from zoo.data.natural_images import check_images
 from zoo.losses.checks import check_choice, check_integer, check_number
 from zoo.metrics.image_quality import psnr
 
 
-def denoise(network, images, sigma=None, symmetries=1):
+def denoise(
+    network: keras.Model,
+    images: Sequence[Array] | np.ndarray,
+    sigma: float | Array | None = None,
+    symmetries: int = 1,
+) -> list[np.ndarray]:
     """Returns the estimates of a network, image by image, of any sizes.
 
     An image may be shown mirrored and turned as well, and the mean of the estimates,
@@ -71,7 +78,7 @@ def denoise(network, images, sigma=None, symmetries=1):
         raise ValueError(f"`sigma` must be finite, from 0 up. Received: sigma={sigma}")
     estimates = []
     for image, level in zip(images, levels, strict=True):
-        total = 0
+        total: Array = 0
         for symmetry in range(symmetries):
             batch = _turn(image, symmetry)[None].astype(network.inputs[0].dtype)
             inputs = (batch, level[None].astype(batch.dtype)) if conditioned else batch
@@ -82,7 +89,13 @@ def denoise(network, images, sigma=None, symmetries=1):
     return estimates
 
 
-def evaluate(network, images, sigma, seed=0, symmetries=1):
+def evaluate(
+    network: keras.Model,
+    images: dict[str, Array] | Sequence[Array],
+    sigma: float,
+    seed: int = 0,
+    symmetries: int = 1,
+) -> dict[str | int, float]:
     """Returns the PSNR in dB of each image that a network takes the noise off.
 
     Args:

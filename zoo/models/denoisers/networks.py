@@ -1,5 +1,8 @@
 """Convolutional networks that take the noise off images."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 import keras
 import numpy as np
 from keras import ops
@@ -11,15 +14,15 @@ from zoo.models.normalization import DEEPEST, check_sizes, normalization_layer
 
 
 def dncnn(
-    depth=17,
-    width=64,
-    channels=1,
+    depth: int = 17,
+    width: int = 64,
+    channels: int = 1,
     *,
-    normalization="batch",
-    residual=True,
-    noise_level_input=False,
-    spectral_norm=None,
-):
+    normalization: Literal["batch"] | None = "batch",
+    residual: bool = True,
+    noise_level_input: bool = False,
+    spectral_norm: float | None = None,
+) -> keras.Model:
     """Builds DnCNN: a chain of 3 x 3 convolutions whose output is the noise.
 
     `estimate = image - net(image)`
@@ -70,18 +73,23 @@ def dncnn(
         settings["norm"] = _layer_norm(spectral_norm, depth, normalization)
     inputs, image, x = _inputs(channels, noise_level_input)
     for index in range(1, depth):
-        norm = None if index == 1 else normalization
+        kind = None if index == 1 else normalization
+        norm = normalization_layer(kind, name=f"conv{index}_norm")
         x = _convolution(width, f"conv{index}", **settings)(x)
         if norm is not None:
-            x = normalization_layer(norm, name=f"conv{index}_norm")(x)
+            x = norm(x)
         x = keras.layers.ReLU(name=f"conv{index}_relu")(x)
     x = _convolution(channels, f"conv{depth}", **settings)(x)
     return _model(inputs, image, x, residual, name="dncnn")
 
 
 def simple_cnn(
-    channels=1, *, residual=True, noise_level_input=False, spectral_norm=None
-):
+    channels: int = 1,
+    *,
+    residual: bool = True,
+    noise_level_input: bool = False,
+    spectral_norm: float | None = None,
+) -> keras.Model:
     """Builds the SimpleCNN of Ryu et al.: `dncnn` of depth 4 without normalisation.
 
     Args:
@@ -112,13 +120,13 @@ def simple_cnn(
 
 
 def unet(
-    widths=(24, 48, 96),
-    blocks=(1, 2, 2),
-    channels=1,
+    widths: Sequence[int] = (24, 48, 96),
+    blocks: Sequence[int] = (1, 2, 2),
+    channels: int = 1,
     *,
-    residual=True,
-    noise_level_input=False,
-):
+    residual: bool = True,
+    noise_level_input: bool = False,
+) -> keras.Model:
     """Builds a small U-Net of residual blocks whose output is the noise.
 
     `estimate = image - net(image)`

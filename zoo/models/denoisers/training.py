@@ -1,11 +1,14 @@
 """Training of denoisers on patches of images under fresh noise."""
 
 import math
+import os
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 from keras import ops
 
+from zoo._types import Array
 from zoo.data.natural_images import PatchSampler
 from zoo.layers.real_spectral_norm import RealSpectralNormConv2D
 from zoo.models.denoisers.inference import evaluate
@@ -14,21 +17,21 @@ from zoo.models.progress import Progress, digest, fit
 
 
 def train(
-    network,
-    images,
-    sigma,
+    network: keras.Model,
+    images: dict[str, Array] | Sequence[Array],
+    sigma: float | Sequence[float],
     *,
-    validation=None,
-    steps=4000,
-    batch_size=16,
-    patch_size=64,
-    learning_rate=2e-3,
-    evaluate_every=500,
-    folder=None,
-    callbacks=(),
-    seed=0,
-    verbose=0,
-):
+    validation: dict[str, Array] | Sequence[Array] | None = None,
+    steps: int = 4000,
+    batch_size: int = 16,
+    patch_size: int = 64,
+    learning_rate: float = 2e-3,
+    evaluate_every: int = 500,
+    folder: str | os.PathLike[str] | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    seed: int = 0,
+    verbose: int = 0,
+) -> list[dict[str, float]]:
     """Trains a denoiser on patches of images under fresh Gaussian noise.
 
     What is minimised, by Adam with a rate that falls to 0 by a cosine, is the mean

@@ -1,9 +1,13 @@
 """The players of GANCS: a generator of images and a discriminator."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 import keras
 
 from zoo.layers.checks import is_integer
 from zoo.layers.data_consistency import MODES, DataConsistency
+from zoo.layers.operators import LinearOperator
 from zoo.losses.checks import check_bool, check_choice, check_integer
 from zoo.models.normalization import DEEPEST, block, check_sizes, normalization_layer
 
@@ -11,16 +15,16 @@ CONSISTENCY = "consistency"
 
 
 def generator(
-    operator,
-    blocks=2,
-    width=32,
-    copies=2,
+    operator: LinearOperator,
+    blocks: int = 2,
+    width: int = 32,
+    copies: int = 2,
     *,
-    stages=1,
-    tied=True,
-    consistency="hard",
-    normalization=None,
-):
+    stages: int = 1,
+    tied: bool = True,
+    consistency: Literal["hard", "soft"] = "hard",
+    normalization: Literal["batch"] | None = None,
+) -> keras.Model:
     """Builds the network that recovers images from their measurements.
 
     `x_0 = C(A^T y)`,  `x_{t+1} = C(x_t + net(x_t))`
@@ -105,7 +109,10 @@ def generator(
     return keras.Model(y, x, name="generator")
 
 
-def discriminator(image_shape=(None, None, 1), widths=(8, 16, 32, 64)):
+def discriminator(
+    image_shape: Sequence[int | None] = (None, None, 1),
+    widths: Sequence[int] = (8, 16, 32, 64),
+) -> keras.Model:
     """Builds the network that scores how true an image looks.
 
     Images in [0, 1] are scaled to [-1, 1]. 3 x 3 convolutions of stride 2, of `widths`

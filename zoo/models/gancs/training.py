@@ -1,10 +1,15 @@
 """Training of generators, alone or against a discriminator, and how good they are."""
 
+import os
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from zoo import _backend
+from zoo._types import Array
 from zoo.data.natural_images import PatchSampler
 from zoo.games.trainer import GameTrainer
 from zoo.losses.checks import check_integer, check_number
@@ -21,24 +26,24 @@ from zoo.models.progress import Progress, digest, fit
 
 
 def train(
-    generator,
-    images,
+    generator: keras.Model,
+    images: dict[str, Array] | Sequence[Array],
     *,
-    discriminator=None,
-    noise=0.0,
-    adversarial=0.025,
-    l1=1.0,
-    fidelity=0.0,
-    validation=None,
-    steps=2000,
-    batch_size=4,
-    learning_rate=1e-3,
-    evaluate_every=250,
-    folder=None,
-    callbacks=(),
-    seed=0,
-    verbose=0,
-):
+    discriminator: keras.Model | None = None,
+    noise: float = 0.0,
+    adversarial: float = 0.025,
+    l1: float = 1.0,
+    fidelity: float = 0.0,
+    validation: dict[str, Array] | Sequence[Array] | None = None,
+    steps: int = 2000,
+    batch_size: int = 4,
+    learning_rate: float = 1e-3,
+    evaluate_every: int = 250,
+    folder: str | os.PathLike[str] | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    seed: int = 0,
+    verbose: int = 0,
+) -> list[dict[str, float]]:
     """Trains a generator on patches of photographs and their measurements.
 
     Patches have the size of the operator's images. Each batch is measured by the
@@ -134,7 +139,12 @@ def train(
     return fit(trainer, draw, progress, callbacks)
 
 
-def evaluate(generator, images, noise=0.0, seed=0):
+def evaluate(
+    generator: keras.Model,
+    images: dict[str, Array] | Sequence[Array],
+    noise: float = 0.0,
+    seed: int = 0,
+) -> dict[str | int, float]:
     """Returns the SNR in dB of each image that a generator recovers.
 
     That of zero-filling is `evaluate` of a new generator, where `A A^T = I`.
@@ -168,7 +178,7 @@ def evaluate(generator, images, noise=0.0, seed=0):
     noise = check_number("noise", noise, 0.0)
     rng = np.random.default_rng(check_integer("seed", seed, 0))
     run = _backend.compiled(lambda y: generator(y, training=False), generator)
-    scores = {}
+    scores: dict[str | int, float] = {}
     for name, image in images.items():
         y = measure(operator, image[None], noise, rng)
         estimate = ops.convert_to_numpy(run(y))
@@ -176,7 +186,11 @@ def evaluate(generator, images, noise=0.0, seed=0):
     return scores
 
 
-def views(images, shape, name="images"):
+def views(
+    images: dict[str, Array] | Sequence[Array],
+    shape: Sequence[int],
+    name: str = "images",
+) -> dict[Any, np.ndarray]:
     """Returns images of a shape: means of squares of pixels, cut in the middle.
 
     Args:

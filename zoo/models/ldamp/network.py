@@ -1,12 +1,17 @@
 """A stack of iterations of D-AMP, as a model."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from zoo import _backend
+from zoo._types import Array
 from zoo.layers import LdampBlock
 from zoo.layers.ldamp import check_measurements, check_values
+from zoo.layers.operators import LinearOperator
 from zoo.layers.unrolled_block import serialize
 from zoo.losses.checks import check_integer
 from zoo.models.normalization import DEEPEST
@@ -45,7 +50,7 @@ class LdampNetwork(keras.Model):
     ((3, 2, 16, 16, 1), (2, 16, 16, 1))
     """
 
-    def __init__(self, blocks, **kwargs):
+    def __init__(self, blocks: Sequence[keras.layers.Layer], **kwargs: Any) -> None:
         blocks = list(blocks) if isinstance(blocks, (list, tuple)) else [blocks]
         if not blocks or not all(isinstance(one, LdampBlock) for one in blocks):
             raise ValueError(
@@ -58,7 +63,7 @@ class LdampNetwork(keras.Model):
         super().__init__(autocast=False, **kwargs)
         self.blocks = blocks
         # The compiled form of `estimates`.
-        self._run = None
+        self._run: Callable[[Array], Array] | None = None
         for block in blocks:
             if not block.built:
                 block.build((None, *self.operator.measurement_shape))
@@ -66,19 +71,19 @@ class LdampNetwork(keras.Model):
         self.built = True
 
     @property
-    def operator(self):
+    def operator(self) -> LinearOperator:
         """The operator whose measurements are taken."""
         return self.blocks[0].operator
 
     @property
-    def denoisers(self):
+    def denoisers(self) -> list[keras.layers.Layer]:
         """The denoisers, each once, in the order of the layers."""
         return list(
             {id(block.denoiser): block.denoiser for block in self.blocks}.values()
         )
 
     @property
-    def depth(self):
+    def depth(self) -> int:
         """The number of layers."""
         return len(self.blocks)
 
@@ -90,7 +95,7 @@ class LdampNetwork(keras.Model):
     def call(self, y, training=None):
         return self.estimates(y, training)[-1]
 
-    def estimates(self, y, training=None):
+    def estimates(self, y: Array, training: bool | None = None) -> list[Array]:
         """Returns the list of the estimates of all layers, tensors of images."""
         found, state = [], None
         for block in self.blocks:
@@ -98,7 +103,7 @@ class LdampNetwork(keras.Model):
             found.append(state[0])
         return found
 
-    def predict_all(self, y, batch_size=16):
+    def predict_all(self, y: Array, batch_size: int = 16) -> np.ndarray:
         """Returns the estimates of all layers, `[layers, samples, H, W, C]`.
 
         Args:
@@ -119,7 +124,7 @@ class LdampNetwork(keras.Model):
         ]
         return np.concatenate(parts, axis=1)
 
-    def truncate(self, depth):
+    def truncate(self, depth: int) -> "LdampNetwork":
         """Returns a network of the first `depth` layers, which share their weights."""
         if check_integer("depth", depth, 1) > self.depth:
             raise ValueError(
@@ -161,7 +166,14 @@ class LdampNetwork(keras.Model):
         return cls(blocks, name=config["name"])
 
 
-def ldamp(operator, denoisers, depth=None, *, seed=0, **kwargs):
+def ldamp(
+    operator: LinearOperator,
+    denoisers: keras.layers.Layer | Sequence[keras.layers.Layer],
+    depth: int | None = None,
+    *,
+    seed: int = 0,
+    **kwargs: Any,
+) -> LdampNetwork:
     """Builds LDAMP: D-AMP of so many iterations, with networks for denoisers.
 
     Args:

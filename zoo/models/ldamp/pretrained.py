@@ -1,16 +1,25 @@
 """LDAMP of a denoiser that comes with trained weights."""
 
+from typing import Any
+
+from zoo.layers.operators import LinearOperator
 from zoo.losses.checks import check_choice
 from zoo.models.denoisers import pretrained as pretrained_denoiser
 from zoo.models.denoisers.pretrained import names
-from zoo.models.ldamp.network import ldamp
+from zoo.models.ldamp.network import LdampNetwork, ldamp
 
 # Of 0 to 55 grey levels. Above, where D-AMP begins, it does no worse on the validation
 # photographs than one that was trained for 2 to 500.
 DENOISER = "unet_0-55"
 
 
-def pretrained(operator, depth=10, *, denoiser=DENOISER, **kwargs):
+def pretrained(
+    operator: LinearOperator,
+    depth: int = 10,
+    *,
+    denoiser: str = DENOISER,
+    **kwargs: Any,
+) -> LdampNetwork:
     """Returns LDAMP whose layers share a denoiser that was trained on photographs.
 
     The denoiser knows no operator, so this serves every size of image and number of

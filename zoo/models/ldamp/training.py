@@ -1,12 +1,18 @@
 """Training LDAMP: all layers at once, one after the other, or the denoisers alone."""
 
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import keras
 import numpy as np
 from keras import ops
 
+from zoo._types import Array
 from zoo.data.natural_images import PatchSampler
 from zoo.losses.checks import check_choice, check_integer, check_number
 from zoo.models import denoisers
 from zoo.models.ldamp.fitting import Measured, fit, mean_psnr
+from zoo.models.ldamp.network import LdampNetwork
 from zoo.models.patch_training import check_parts, check_schedule, measure
 
 METHODS = ("end_to_end", "layerwise", "denoisers")
@@ -17,22 +23,22 @@ ALL_LEVELS = (2, 500)
 
 
 def train(
-    network,
-    images,
+    network: LdampNetwork,
+    images: dict[str, Array] | Sequence[Array],
     *,
-    method="end_to_end",
-    loss="mse",
-    noise=1 / 255,
-    steps=1000,
-    batch_size=16,
-    learning_rate=1e-3,
-    validation=None,
-    patches=32,
-    evaluate_every=100,
-    callbacks=(),
-    seed=0,
-    verbose=0,
-):
+    method: Literal["end_to_end", "layerwise", "denoisers"] = "end_to_end",
+    loss: Literal["mse", "sure"] = "mse",
+    noise: float = 1 / 255,
+    steps: int = 1000,
+    batch_size: int = 16,
+    learning_rate: float = 1e-3,
+    validation: dict[str, Array] | Sequence[Array] | None = None,
+    patches: int = 32,
+    evaluate_every: int = 100,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    seed: int = 0,
+    verbose: int = 0,
+) -> list[dict[str, Any]]:
     """Trains the denoisers of LDAMP on patches of images and their measurements.
 
     A patch is of the size of the operator's images. Where the operator is a
@@ -138,7 +144,7 @@ def train(
     stages = [network.depth]
     if method == "layerwise":
         stages = list(range(1, network.depth + 1))
-    records = []
+    records: list[dict[str, Any]] = []
     for depth in stages:
         part = network.truncate(depth)
         first = depth - 1 if method == "layerwise" else 0

@@ -1,8 +1,11 @@
 """The losses of a projector and of the discriminators that it is trained with."""
 
+from collections.abc import Mapping
+
 import keras
 from keras import ops
 
+from zoo._types import Array
 from zoo.losses.checks import check_number
 
 # What a square in [0, 1] is in the reference's [-1, 1].
@@ -64,13 +67,13 @@ class ProjectorLoss:
 
     def __init__(
         self,
-        reconstruction=1.0,
-        fidelity=5e-3,
-        image=1e-3,
-        latent=1e-4,
-        share=0.01,
-        label=0.85,
-    ):
+        reconstruction: float = 1.0,
+        fidelity: float = 5e-3,
+        image: float = 1e-3,
+        latent: float = 1e-4,
+        share: float = 0.01,
+        label: float = 0.85,
+    ) -> None:
         self.reconstruction = check_number("reconstruction", reconstruction, 0)
         self.fidelity = check_number("fidelity", fidelity, 0)
         self.image = check_number("image", image, 0)
@@ -78,7 +81,9 @@ class ProjectorLoss:
         self.share = check_number("share", share, 0, 1)
         self.label = check_number("label", label, 0, 1)
 
-    def __call__(self, players, batch):
+    def __call__(
+        self, players: Mapping[str, keras.Model], batch: tuple[Array, Array]
+    ) -> dict[str, Array]:
         clean, perturbed = batch
         images = ops.concatenate([clean, perturbed])
         estimates, latents = players["projector"](images, training=True)

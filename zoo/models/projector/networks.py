@@ -1,6 +1,7 @@
 """A projector onto natural images, and the discriminators that it is trained with."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 from keras import ops
@@ -15,8 +16,13 @@ EXPANSION = 4
 
 
 def projector(
-    image_size=32, channels=1, widths=(24, 48, 96), *, latent_size=8, residual=False
-):
+    image_size: int = 32,
+    channels: int = 1,
+    widths: Sequence[int] = (24, 48, 96),
+    *,
+    latent_size: int = 8,
+    residual: bool = False,
+) -> keras.Model:
     """Builds a network that maps an image to a natural one near it.
 
     An encoder of 4 x 4 convolutions, of which the last halve the image down to
@@ -99,7 +105,12 @@ def projector(
     return keras.Model(image, x, name="projector")
 
 
-def image_discriminator(image_size=32, channels=1, width=16, blocks=(1, 1, 1)):
+def image_discriminator(
+    image_size: int = 32,
+    channels: int = 1,
+    width: int = 16,
+    blocks: Sequence[int] = (1, 1, 1),
+) -> keras.Model:
     """Builds a network that tells natural images from projected ones.
 
     A 4 x 4 convolution that halves, stacks of bottlenecks, of which all but the first
@@ -147,7 +158,9 @@ def image_discriminator(image_size=32, channels=1, width=16, blocks=(1, 1, 1)):
     return keras.Model(image, _logit(x), name="image_discriminator")
 
 
-def latent_discriminator(latent_shape=(8, 8, 96), blocks=2):
+def latent_discriminator(
+    latent_shape: Sequence[int] = (8, 8, 96), blocks: int = 2
+) -> keras.Model:
     """Builds a network that tells latents of natural images from those of others.
 
     Bottlenecks as those of `image_discriminator`, with a quarter of the latent's

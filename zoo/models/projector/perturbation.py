@@ -8,8 +8,13 @@ from zoo.losses.checks import check_integer, check_number
 
 
 def perturb(
-    images, rng, sigma=(0.025, 0.25), resized=0.3, scales=(0.2, 0.95), map_size=4
-):
+    images: np.ndarray,
+    rng: np.random.Generator,
+    sigma: tuple[float, float] = (0.025, 0.25),
+    resized: float = 0.3,
+    scales: tuple[float, float] = (0.2, 0.95),
+    map_size: int = 4,
+) -> np.ndarray:
     """Perturbs images by noise of a strength that varies, and some by fewer pixels.
 
     `z = r(x) + s m n`, where `n` is standard normal, `m` a map of each channel, and `s`

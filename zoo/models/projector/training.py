@@ -1,9 +1,13 @@
 """Training of a projector, against discriminators or without."""
 
+import os
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import ops
 
+from zoo._types import Array
 from zoo.data.natural_images import PatchSampler
 from zoo.games.trainer import GameTrainer
 from zoo.metrics.image_quality import psnr
@@ -17,24 +21,24 @@ COUNT = 128
 
 
 def train(
-    projector,
-    images,
+    projector: keras.Model,
+    images: dict[str, Array] | Sequence[Array],
     *,
-    image_discriminator=None,
-    latent_discriminator=None,
-    loss=None,
-    validation=None,
-    steps=6000,
-    batch_size=16,
-    learning_rate=1e-3,
-    discriminator_rate=2e-4,
-    clip=10.0,
-    evaluate_every=500,
-    folder=None,
-    callbacks=(),
-    seed=0,
-    verbose=0,
-):
+    image_discriminator: keras.Model | None = None,
+    latent_discriminator: keras.Model | None = None,
+    loss: ProjectorLoss | None = None,
+    validation: dict[str, Array] | Sequence[Array] | None = None,
+    steps: int = 6000,
+    batch_size: int = 16,
+    learning_rate: float = 1e-3,
+    discriminator_rate: float = 2e-4,
+    clip: float = 10.0,
+    evaluate_every: int = 500,
+    folder: str | os.PathLike[str] | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    seed: int = 0,
+    verbose: int = 0,
+) -> list[dict[str, float]]:
     """Trains a projector on patches of natural images that are perturbed.
 
     Projector and discriminators play the game of `ProjectorLoss`, all at once, by Adam

@@ -1,7 +1,10 @@
 """LISTA, LAMP and LVAMP: networks that start as ISTA, FISTA, AMP and VAMP."""
 
+from typing import Any, Literal
+
 import keras
 
+from zoo._types import Array
 from zoo.layers import LampBlock, ListaBlock, LvampBlock, SoftShrinkage
 from zoo.layers.shrinkage import Shrinkage
 from zoo.losses.checks import check_bool, check_integer, check_number
@@ -13,16 +16,16 @@ TRUSTED, MOST_TRUSTED = 0.012, 0.13
 
 
 def lista(
-    matrix,
-    depth=16,
-    regularization=0.1,
-    coupling="free",
+    matrix: Array,
+    depth: int = 16,
+    regularization: float = 0.1,
+    coupling: Literal["free", "coupled", "analytic"] = "free",
     *,
-    momentum=False,
-    select_support=False,
-    tied=True,
-    **kwargs,
-):
+    momentum: bool = False,
+    select_support: bool = False,
+    tied: bool = True,
+    **kwargs: Any,
+) -> UnrolledNetwork:
     """Builds learned ISTA, and before any training ISTA or FISTA for the Lasso.
 
     Every layer has a threshold of its own. With `coupling="analytic"` this is ALISTA,
@@ -85,7 +88,15 @@ def lista(
     return _stack(build, depth, tied)
 
 
-def lamp(matrix, depth=8, shrinkage=None, start="ridge", *, tied=True, **kwargs):
+def lamp(
+    matrix: Array,
+    depth: int = 8,
+    shrinkage: Shrinkage | None = None,
+    start: Literal["ridge", "amp"] | Array = "ridge",
+    *,
+    tied: bool = True,
+    **kwargs: Any,
+) -> UnrolledNetwork:
     """Builds learned AMP, and before any training, with `start="amp"`, AMP.
 
     Args:
@@ -133,7 +144,15 @@ def lamp(matrix, depth=8, shrinkage=None, start="ridge", *, tied=True, **kwargs)
     return _stack(build, depth, tied)
 
 
-def lvamp(matrix, depth=8, shrinkage=None, noise_variance=1e-3, *, tied=True, **kwargs):
+def lvamp(
+    matrix: Array,
+    depth: int = 8,
+    shrinkage: Shrinkage | None = None,
+    noise_variance: float = 1e-3,
+    *,
+    tied: bool = True,
+    **kwargs: Any,
+) -> UnrolledNetwork:
     """Builds learned VAMP, and before any training VAMP.
 
     Args:

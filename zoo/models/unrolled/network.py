@@ -1,10 +1,14 @@
 """A stack of blocks of an unrolled iteration, as a model."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from zoo import _backend
+from zoo._types import Array
 from zoo.layers import LampBlock, ListaBlock, LvampBlock
 from zoo.losses.checks import check_integer
 
@@ -49,7 +53,7 @@ class UnrolledNetwork(keras.Model):
     (100, 500)
     """
 
-    def __init__(self, blocks, **kwargs):
+    def __init__(self, blocks: Sequence[keras.layers.Layer], **kwargs: Any) -> None:
         blocks = list(blocks) if isinstance(blocks, (list, tuple)) else [blocks]
         kinds = {type(block) for block in blocks}
         if len(kinds) != 1 or not kinds <= set(BLOCKS):
@@ -68,7 +72,7 @@ class UnrolledNetwork(keras.Model):
         super().__init__(autocast=False, **kwargs)
         self.blocks = blocks
         # The compiled form of `estimates`.
-        self._run = None
+        self._run: Callable[[Array], Array] | None = None
         (shape,) = shapes
         for block in blocks:
             if not block.built:
@@ -77,14 +81,14 @@ class UnrolledNetwork(keras.Model):
         self.built = True
 
     @property
-    def depth(self):
+    def depth(self) -> int:
         """The number of layers."""
         return len(self.blocks)
 
     def call(self, y):
         return self.estimates(y)[-1]
 
-    def estimates(self, y):
+    def estimates(self, y: Array) -> list[Array]:
         """Returns the list of the estimates of all layers, tensors `[..., N]`."""
         found, state = [], None
         for block in self.blocks:
@@ -92,7 +96,7 @@ class UnrolledNetwork(keras.Model):
             found.append(estimate)
         return found
 
-    def predict_all(self, y, batch_size=1000):
+    def predict_all(self, y: Array, batch_size: int = 1000) -> np.ndarray:
         """Returns the estimates of all layers as one array, `[layers, samples, N]`.
 
         Args:
@@ -108,7 +112,7 @@ class UnrolledNetwork(keras.Model):
         ]
         return np.concatenate(parts, axis=1)
 
-    def truncate(self, depth):
+    def truncate(self, depth: int) -> "UnrolledNetwork":
         """Returns a network of the first `depth` layers, which share their weights."""
         if check_integer("depth", depth, 1) > self.depth:
             raise ValueError(
@@ -116,11 +120,11 @@ class UnrolledNetwork(keras.Model):
             )
         return UnrolledNetwork(self.blocks[:depth])
 
-    def grow(self, block):
+    def grow(self, block: keras.layers.Layer) -> "UnrolledNetwork":
         """Returns a network with a further layer; those before share their weights."""
         return UnrolledNetwork([*self.blocks, block])
 
-    def untie(self):
+    def untie(self) -> "UnrolledNetwork":
         """Returns a copy in which no layers share matrices, nor anything else."""
         return UnrolledNetwork([_copy(block) for block in self.blocks])
 

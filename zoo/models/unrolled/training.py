@@ -4,17 +4,23 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import ops
 
 from zoo._files import write_atomically
+from zoo._types import Array
+from zoo.data.sparse import SparseProblem
 from zoo.layers.cosine_dense import at_least_float32
 from zoo.losses.checks import check_choice, check_integer, check_number
 from zoo.metrics.recovery import nmse
 from zoo.models.normalization import DEEPEST
+from zoo.models.unrolled.network import UnrolledNetwork
 
 LOG = "stages.jsonl"
 # Matrices have many entries, each of which may move less.
@@ -44,8 +50,8 @@ class Stage:
 
     steps: int
     depth: int | None = None
-    part: str = "all"
-    supervise: str = "all"
+    part: Literal["all", "new"] = "all"
+    supervise: Literal["all", "last"] = "all"
     learning_rate: float = 1e-2
     batch_size: int = 500
 
@@ -63,7 +69,9 @@ class Stage:
         object.__setattr__(self, "learning_rate", float(rate))
 
 
-def layerwise(depth, extend=20, refine=100, **settings):
+def layerwise(
+    depth: int, extend: int = 20, refine: int = 100, **settings: Any
+) -> list[Stage]:
     """Returns stages that add layers one by one: train the new one, then all.
 
     Args:
@@ -80,25 +88,31 @@ def layerwise(depth, extend=20, refine=100, **settings):
     check_integer("extend", extend, 1)
     check_integer("refine", refine, 1)
     return [
-        Stage(steps, place, part, "last", **settings)
+        stage
         for place in range(1, check_integer("depth", depth, 1, DEEPEST) + 1)
-        for steps, part in ((extend, "new"), (refine, "all"))
+        for stage in (
+            Stage(extend, place, "new", "last", **settings),
+            Stage(refine, place, "all", "last", **settings),
+        )
     ]
 
 
 def train(
-    network,
-    problem,
-    stages,
+    network: UnrolledNetwork,
+    problem: SparseProblem,
+    stages: Sequence[Stage],
     *,
-    validation=None,
-    folder=None,
-    optimizer=None,
-    callbacks=(),
-    evaluate_every=20,
-    seed=0,
-    verbose=0,
-):
+    validation: tuple[Array, Array] | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    optimizer: Callable[
+        [keras.optimizers.schedules.LearningRateSchedule], keras.optimizers.Optimizer
+    ]
+    | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    evaluate_every: int = 20,
+    seed: int = 0,
+    verbose: int = 0,
+) -> list[dict[str, Any]]:
     """Trains an unrolled network on fresh signals, stage by stage.
 
     What is minimised is the logarithm of the NMSE of a batch, in dB, after the last

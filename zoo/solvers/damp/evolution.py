@@ -1,14 +1,18 @@
 """What D-AMP does to an image, foretold without its measurements."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
+from zoo._types import Array
+from zoo.layers.operators import LinearOperator
 from zoo.layers.spectrum import column_norm
 from zoo.losses.checks import check_integer, check_number
 from zoo.solvers.damp.checks import check_problem
 from zoo.solvers.damp.pieces import Step, denoise, energy, first_memory, per_image
 from zoo.solvers.plug_and_play.checks import check_images
+from zoo.solvers.plug_and_play.problem import Denoiser
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,15 +39,15 @@ class StateEvolution:
 
 
 def state_evolution(
-    operator,
-    denoiser,
-    images,
-    iterations=10,
+    operator: LinearOperator,
+    denoiser: Denoiser,
+    images: Array,
+    iterations: int = 10,
     *,
-    noise=0.0,
-    value_range=(0.0, 1.0),
-    seed=0,
-):
+    noise: float = 0.0,
+    value_range: Sequence[float] = (0.0, 1.0),
+    seed: int = 0,
+) -> StateEvolution:
     """Predicts the error of D-AMP, and so of LDAMP, on images.
 
     `sigma_t^2 = noise^2 / c^2 + (n / M) mse_t`,

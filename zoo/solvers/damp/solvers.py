@@ -1,9 +1,12 @@
 """D-AMP and D-VAMP: message passing with any denoiser."""
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 
+from zoo._types import Array
+from zoo.layers.operators import LinearOperator
 from zoo.layers.spectrum import spectrum
 from zoo.losses.checks import check_number
 from zoo.solvers.damp.checks import (
@@ -16,25 +19,26 @@ from zoo.solvers.damp.loop import FLOOR, GROWTH, run
 from zoo.solvers.damp.methods import Damp, Dvamp
 from zoo.solvers.damp.result import MessagePassingResult
 from zoo.solvers.plug_and_play.checks import check_images
+from zoo.solvers.plug_and_play.problem import Denoiser
 from zoo.solvers.sparse.loop import DIVERGED, REASONS
 
 
 def damp(
-    y,
-    operator,
-    denoiser,
+    y: Array,
+    operator: LinearOperator,
+    denoiser: Denoiser,
     *,
-    iterations=30,
-    probes=1,
-    relative_epsilon=1e-3,
-    damping=1.0,
-    onsager=True,
-    tolerance=1e-4,
-    truth=None,
-    keep_pseudo_data=False,
-    value_range=(0.0, 1.0),
-    seed=0,
-):
+    iterations: int = 30,
+    probes: int = 1,
+    relative_epsilon: float = 1e-3,
+    damping: float = 1.0,
+    onsager: bool = True,
+    tolerance: float = 1e-4,
+    truth: Array | None = None,
+    keep_pseudo_data: bool = False,
+    value_range: Sequence[float] = (0.0, 1.0),
+    seed: int = 0,
+) -> MessagePassingResult:
     """Recovers images by denoising-based approximate message passing, D-AMP.
 
     `r = x + A^T v / c^2`,  `sigma = |v| / (c sqrt(M))`,
@@ -118,21 +122,21 @@ def damp(
 
 
 def dvamp(
-    y,
-    operator,
-    denoiser,
+    y: Array,
+    operator: LinearOperator,
+    denoiser: Denoiser,
     *,
-    noise=0.0,
-    iterations=30,
-    probes=1,
-    relative_epsilon=1e-3,
-    damping=1.0,
-    tolerance=1e-4,
-    truth=None,
-    keep_pseudo_data=False,
-    value_range=(0.0, 1.0),
-    seed=0,
-):
+    noise: float = 0.0,
+    iterations: int = 30,
+    probes: int = 1,
+    relative_epsilon: float = 1e-3,
+    damping: float = 1.0,
+    tolerance: float = 1e-4,
+    truth: Array | None = None,
+    keep_pseudo_data: bool = False,
+    value_range: Sequence[float] = (0.0, 1.0),
+    seed: int = 0,
+) -> MessagePassingResult:
     """Recovers images by denoising-based vector approximate message passing, D-VAMP.
 
     A linear estimate of images that are around `r` with variance `g`, then a denoiser,

@@ -3,10 +3,12 @@
 import numpy as np
 import scipy.linalg
 
+from zoo._types import Array
+from zoo.layers.sensing import SensingOperator
 from zoo.solvers.matrix_sensing.checks import check_measurements
 
 
-def least_squares(operator, y):
+def least_squares(operator: SensingOperator, y: Array) -> np.ndarray:
     """Returns the matrix of least norm among those that fit the measurements best.
 
     It takes as many measurements as `X` has entries, `n (n + 1) / 2` for a symmetric

@@ -50,13 +50,13 @@ class SensingResult:
     right: np.ndarray
     kind: str
     method: str
-    steps: object
-    stop_reason: object
-    residual: object
-    holdout_error: object
-    history: dict
+    steps: int | np.ndarray
+    stop_reason: str | np.ndarray
+    residual: float | np.ndarray
+    holdout_error: float | np.ndarray | None
+    history: dict[str, np.ndarray]
 
-    def to_dense(self):
+    def to_dense(self) -> np.ndarray:
         """Returns `X`, an array `[n1, n2]`.
 
         Raises:

@@ -1,34 +1,39 @@
 """Recovers a matrix of low rank from linear measurements: one call for all methods."""
 
 import math
+from typing import Any, Literal
 
 import numpy as np
 
 from zoo._backend.compiling import call_compiled
+from zoo._types import Array
+from zoo.layers.sensing import SensingOperator
 from zoo.solvers.matrix_sensing import checks
 from zoo.solvers.matrix_sensing.graph import NUMBERS, Structure, run
-from zoo.solvers.matrix_sensing.result import make_result
+from zoo.solvers.matrix_sensing.result import SensingResult, make_result
 from zoo.solvers.matrix_sensing.starts import OVERSAMPLING
 
 
 def solve(
-    operator,
-    y,
-    rank,
-    method="cg",
+    operator: SensingOperator,
+    y: Array,
+    rank: int | Array,
+    method: str = "cg",
     *,
-    kind=None,
-    start="spectral",
-    gain=1e-2,
-    max_iterations=1000,
-    tolerance=1e-6,
-    min_change=1e-7,
-    holdout=0.0,
-    truth=None,
-    overparameterized=False,
-    seed=0,
-    **options,
-):
+    kind: Literal["psd", "hermitian", "general", "indefinite"] | None = None,
+    start: Literal["spectral", "orthogonal", "svp"]
+    | Array
+    | tuple[Array, Array] = "spectral",
+    gain: float = 1e-2,
+    max_iterations: int = 1000,
+    tolerance: float = 1e-6,
+    min_change: float = 1e-7,
+    holdout: float = 0.0,
+    truth: Array | tuple[Array, Array] | None = None,
+    overparameterized: bool = False,
+    seed: int = 0,
+    **options: Any,
+) -> SensingResult:
     """Recovers `X` of low rank from measurements `y_i = <A_i, X>`, plus noise.
 
     `min |A(X) - y|^2 / 2` over `X` of rank `rank`. With `G = A^T(A(X) - y)`, the
@@ -172,7 +177,7 @@ def solve(
         method=method,
         kind=kind,
         rank=width,
-        start=start if given is None else "given",
+        start=start if isinstance(start, str) else "given",
         # One graph for many limits.
         rows=2 ** math.ceil(math.log2(max_iterations + 1)),
         auto=auto,

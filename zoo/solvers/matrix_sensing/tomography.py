@@ -1,13 +1,23 @@
 """Quantum state tomography: density matrices from expectations of Pauli strings."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
+from zoo._types import Array
+from zoo.layers.sensing import PauliSensing
+from zoo.solvers.matrix_sensing.result import SensingResult
 from zoo.solvers.matrix_sensing.solve import solve
 
 
-def tomography(operator, expectations, rank=1, method="cg", **kwargs):
+def tomography(
+    operator: PauliSensing,
+    expectations: Array,
+    rank: int = 1,
+    method: str = "cg",
+    **kwargs: Any,
+) -> SensingResult:
     """Recovers a density matrix of low rank from expectations of Pauli strings.
 
     `y_i = tr(P_i rho)`, with `rho = U U^H` and `tr rho = 1`

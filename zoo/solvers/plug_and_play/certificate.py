@@ -2,9 +2,13 @@
 
 import dataclasses
 import math
+from typing import Literal, TypeAlias
 
 import numpy as np
 
+from zoo._types import Array
+
+Method: TypeAlias = Literal["admm", "drs", "fbs", "pdhg"]
 # Rounding of float32 in a measured ratio is no refutation of a bound.
 SLACK = 1e-3
 
@@ -62,24 +66,26 @@ class Certificate:
     ('not_met', 0.0, 2)
     """
 
-    method: str
-    status: str
+    method: Method
+    status: Literal["proved", "empirical", "not_met"]
     why: str
     eps: float
     measured_eps: float
     ratios: np.ndarray
     mu: float
     smoothness: float
-    step: object
-    condition: object
-    step_interval: object
-    factor: object
+    step: float | Array
+    condition: tuple[float, float]
+    step_interval: tuple[float, float] | None
+    factor: float | None
     expansion: float
-    asymmetry: object
-    bounded: object
+    asymmetry: float | None
+    bounded: float | None
 
 
-def step_interval(method, eps, mu, smoothness):
+def step_interval(
+    method: Method, eps: float, mu: float, smoothness: float
+) -> tuple[float, float] | None:
     """Returns the open interval of steps whose contraction is proved.
 
     ADMM and DRS, for `eps < 1`: `eps / ((1 + eps - 2 eps^2) mu) < step`
@@ -115,7 +121,9 @@ def lowest_step(method, eps, mu):
     return eps / ((1 - eps) * (1 + 2 * eps) * mu)
 
 
-def contraction_factor(method, eps, mu, smoothness, step):
+def contraction_factor(
+    method: Method, eps: float, mu: float, smoothness: float, step: float
+) -> float | None:
     """Returns by how much a step shrinks distances at least.
 
     ADMM and DRS, `a = step mu`: `(1 + eps + eps a + 2 eps^2 a) / (1 + a + 2 eps a)`

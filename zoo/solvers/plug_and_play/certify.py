@@ -1,35 +1,40 @@
 """Measuring what the convergence of Plug-and-Play methods depends on."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from zoo._types import Array
+from zoo.layers.operators import LinearOperator
 from zoo.losses.checks import check_choice, check_integer
 from zoo.solvers.plug_and_play import checks
-from zoo.solvers.plug_and_play.certificate import Certificate, judge
+from zoo.solvers.plug_and_play.certificate import Certificate, Method, judge
+from zoo.solvers.plug_and_play.checks import Fidelity
 from zoo.solvers.plug_and_play.methods import METHODS
 from zoo.solvers.plug_and_play.probe import CHUNK, Probe, draw_pairs
-from zoo.solvers.plug_and_play.problem import Problem, takes_level
+from zoo.solvers.plug_and_play.problem import Denoiser, Problem, takes_level
 
 # Images of which the Jacobian is probed.
 PROBES = 8
 
 
 def certify(
-    operator,
-    denoiser,
-    step,
+    operator: LinearOperator,
+    denoiser: Denoiser,
+    step: float | Array,
     *,
-    images,
-    method="admm",
-    fidelity="least_squares",
-    y=None,
-    sigma=None,
-    value_range=(0.0, 1.0),
-    lipschitz_bound=None,
-    prove=False,
-    pairs=32,
-    refinements=20,
-    seed=0,
-):
+    images: Array,
+    method: Method = "admm",
+    fidelity: Fidelity = "least_squares",
+    y: Array | None = None,
+    sigma: float | None = None,
+    value_range: Sequence[float] = (0.0, 1.0),
+    lipschitz_bound: float | None = None,
+    prove: bool = False,
+    pairs: int = 32,
+    refinements: int = 20,
+    seed: int = 0,
+) -> Certificate:
     """Says whether a Plug-and-Play method is proved to converge, and measures why.
 
     The `eps` of `|(D - I)(x) - (D - I)(y)| <= eps |x - y|` is the largest seen: of
@@ -87,11 +92,11 @@ def certify(
     """
     checks.check_operator(operator)
     method = check_choice("method", method, tuple(METHODS))
-    fidelity = checks.check_fidelity(fidelity)
+    term = checks.check_fidelity(fidelity)
     images = checks.check_images("images", images, operator)
     levels = sigma if takes_level(denoiser) or checks.is_function(denoiser) else None
     checks.check_denoiser(denoiser, operator, levels)
-    sigma = checks.check_levels(sigma, 1, 1)
+    noise = checks.check_levels(sigma, 1, 1)
     bound = checks.check_bound(lipschitz_bound)
     if prove and bound is None:
         raise ValueError(
@@ -99,15 +104,15 @@ def certify(
             "bound. Received: lipschitz_bound=None"
         )
     if y is not None:
-        y = checks.check_measurements(operator, fidelity, y)
-    elif fidelity.needs_measurements:
+        y = checks.check_measurements(operator, term, y)
+    elif term.needs_measurements:
         raise ValueError("`y` must be given for counts. Received: y=None")
     steps = np.atleast_1d(checks.check_steps("step", step, np.size(step)))
     pairs = check_integer("pairs", pairs, 1)
     refinements = check_integer("refinements", refinements, 0)
     rng = np.random.default_rng(check_integer("seed", seed, 0))
     problem = Problem(operator, denoiser, checks.check_range(value_range))
-    level = None if levels is None else sigma[0, 0]
+    level = None if levels is None else noise[0, 0]
     probe = Probe(problem, level, steps[0])
     x, d = draw_pairs(images, pairs, rng)
     ratios, expansions, moves = probe.ratios(x, d)
@@ -116,10 +121,10 @@ def certify(
         worst = np.argsort(ratios)[-CHUNK:]
         measured = max(measured, probe.refine(x[worst], d[worst], refinements))
         asymmetry = probe.asymmetry(x[:PROBES], rng)
-    mu = fidelity.strong_convexity(operator, y)
-    smoothness = fidelity.smoothness(operator, y)
+    mu = term.strong_convexity(operator, y)
+    smoothness = term.smoothness(operator, y)
     prior = checks.is_prior(denoiser)
-    noisy = sigma is not None and sigma[0, 0] > 0
+    noisy = noise is not None and noise[0, 0] > 0
     return Certificate(
         method=method,
         **judge(method, steps, mu, smoothness, bound, float(measured), prior),
@@ -130,5 +135,5 @@ def certify(
         step=step,
         expansion=float(expansions.max()),
         asymmetry=asymmetry,
-        bounded=float(moves.max() / sigma[0, 0] ** 2) if noisy else None,
+        bounded=float(moves.max() / noise[0, 0] ** 2) if noisy else None,
     )

@@ -1,6 +1,7 @@
 """What is checked before an image is recovered."""
 
 import math
+from typing import Literal, TypeAlias
 
 import keras
 import numpy as np
@@ -16,6 +17,8 @@ from zoo.solvers.plug_and_play.problem import takes_level
 # Mean magnitude of intensities that belong to no image of [0, 1], however noisy.
 LARGEST_MEAN = 4.0
 TINY = float(np.finfo("float32").tiny)
+
+Fidelity: TypeAlias = Literal["least_squares"] | LeastSquares | Pixelwise
 
 
 def check_operator(operator):

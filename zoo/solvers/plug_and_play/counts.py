@@ -6,7 +6,8 @@ import math
 import numpy as np
 from keras import ops
 
-from zoo.layers.operators import Identity
+from zoo._types import Array
+from zoo.layers.operators import Identity, LinearOperator
 from zoo.losses.checks import check_integer, check_number
 from zoo.solvers.plug_and_play.fidelities import Term, per_image
 
@@ -33,7 +34,7 @@ class Pixelwise:
         if not self.high > self.low:
             raise ValueError(f"`high` must be above `low`. Received: high={self.high}")
 
-    def check(self, operator, y):
+    def check(self, operator: LinearOperator, y: Array) -> None:
         """Raises a `ValueError` if measurements have no such term."""
         if not isinstance(operator, Identity):
             raise ValueError(
@@ -107,7 +108,7 @@ class Poisson(Pixelwise):
         tiny = np.finfo("float32").tiny
         check_number("peak", self.peak, tiny, allowed="above 0")
 
-    def start(self, operator, y):
+    def start(self, operator: LinearOperator, y: Array) -> Array:
         """Returns a first image, `y / peak` in the box."""
         return ops.clip(y / self.peak, self.low, self.high)
 
@@ -169,7 +170,7 @@ class PhotonCounting(Pixelwise):
         tiny = np.finfo("float32").tiny
         check_number("rate", self.rate, tiny, allowed="above 0")
 
-    def check(self, operator, y):
+    def check(self, operator: LinearOperator, y: Array) -> None:
         super().check(operator, y)
         if np.max(y) > self.samples:
             raise ValueError(
@@ -177,7 +178,7 @@ class PhotonCounting(Pixelwise):
                 f"Received: values up to {np.max(y):g}"
             )
 
-    def start(self, operator, y):
+    def start(self, operator: LinearOperator, y: Array) -> Array:
         """Returns a first image, the most likely one in the box and in [0, 1]."""
         # Where all have seen a photon there is no limit.
         dark = ops.maximum(1 - y / self.samples, math.exp(-self.rate))

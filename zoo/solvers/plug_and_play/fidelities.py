@@ -1,12 +1,16 @@
 """What measurements say of an image: data terms, and least squares among them."""
 
 import dataclasses
-import typing
+from collections.abc import Callable
+from typing import NamedTuple
 
 from keras import ops
 
+from zoo._types import Array
+from zoo.layers.operators import LinearOperator
 
-class Term(typing.NamedTuple):
+
+class Term(NamedTuple):
     """A data term `f` of given measurements, as functions in a graph.
 
     Attributes:
@@ -17,9 +21,9 @@ class Term(typing.NamedTuple):
             images.
     """
 
-    gradient: object
-    prox: object
-    dual: object
+    gradient: Callable[[Array], Array]
+    prox: Callable[[Array], Callable[[Array], Array]]
+    dual: Callable[[Array, Array, Array], Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,14 +44,14 @@ class LeastSquares:
 
     needs_measurements = False
 
-    def check(self, operator, y):
+    def check(self, operator: LinearOperator, y: Array) -> None:
         """Raises a `ValueError` if measurements have no such term."""
 
-    def start(self, operator, y):
+    def start(self, operator: LinearOperator, y: Array) -> Array:
         """Returns a first image, `A^T y`."""
         return operator.adjoint(y)
 
-    def bind(self, operator, y):
+    def bind(self, operator: LinearOperator, y: Array) -> Term:
         """Returns the `Term` of measurements."""
         back = operator.adjoint(y)
 
@@ -64,11 +68,11 @@ class LeastSquares:
 
         return Term(gradient, prox, dual)
 
-    def strong_convexity(self, operator, y):
+    def strong_convexity(self, operator: LinearOperator, y: Array | None) -> float:
         """Returns `mu`, a float."""
         return operator.strong_convexity()
 
-    def smoothness(self, operator, y):
+    def smoothness(self, operator: LinearOperator, y: Array | None) -> float:
         """Returns `L`, a float."""
         return operator.operator_norm() ** 2
 

@@ -1,9 +1,12 @@
 """Convex priors `weight phi`, whose prox solvers take in a denoiser's place."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
+from zoo._types import Array
 from zoo.layers.shrinkage import soft_threshold
 from zoo.losses.checks import check_integer, check_number
 from zoo.solvers.plug_and_play.fidelities import per_image
@@ -37,7 +40,7 @@ class Prior(keras.layers.Layer):
     [0.25, 0.25]
     """
 
-    def __init__(self, weight, **kwargs):
+    def __init__(self, weight: float, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         tiny = np.finfo("float32").tiny
         self.weight = check_number("weight", weight, tiny, allowed="above 0")
@@ -46,11 +49,13 @@ class Prior(keras.layers.Layer):
         strength = ops.convert_to_tensor(self.weight * step, images.dtype)
         return self.prox(images, per_image(strength), self.memory(images))[0]
 
-    def memory(self, images):
+    def memory(self, images: Array) -> tuple[Array, ...]:
         """Returns what the prox of an image is begun with, a tuple of tensors."""
         return ()
 
-    def prox(self, images, strength, memory):
+    def prox(
+        self, images: Array, strength: Array, memory: tuple[Array, ...]
+    ) -> tuple[Array, tuple[Array, ...]]:
         """Returns the prox, and what the next one of nearly the same image begins with.
 
         Args:
@@ -81,7 +86,9 @@ class L1(Prior):
     [0.2, -0.0]
     """
 
-    def prox(self, images, strength, memory):
+    def prox(
+        self, images: Array, strength: Array, memory: tuple[Array, ...]
+    ) -> tuple[Array, tuple[Array, ...]]:
         return soft_threshold(images, strength), memory
 
 
@@ -113,14 +120,16 @@ class TotalVariation(Prior):
       Processing 18(11)
     """
 
-    def __init__(self, weight, iterations=20, **kwargs):
+    def __init__(self, weight: float, iterations: int = 20, **kwargs: Any) -> None:
         super().__init__(weight, **kwargs)
         self.iterations = check_integer("iterations", iterations, 1)
 
-    def memory(self, images):
+    def memory(self, images: Array) -> tuple[Array, ...]:
         return ops.zeros_like(images), ops.zeros_like(images)
 
-    def prox(self, images, strength, memory):
+    def prox(
+        self, images: Array, strength: Array, memory: tuple[Array, ...]
+    ) -> tuple[Array, tuple[Array, ...]]:
         def body(count, dual, ahead):
             old, t = dual, ops.cast(count, images.dtype)
             rise = differences(images - divergence(ahead))

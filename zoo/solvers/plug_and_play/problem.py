@@ -2,15 +2,22 @@
 
 import itertools
 import weakref
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 from keras import ops
 
+from zoo._types import Array
 from zoo.solvers.plug_and_play.priors import Prior
 
+# A layer or model, or a function of images and their noise levels.
+Denoiser: TypeAlias = (
+    keras.layers.Layer | Callable[[np.ndarray, np.ndarray | None], Array]
+)
 # Numbers of operators and denoisers: a graph is made once for each pair.
-_NUMBERS = weakref.WeakKeyDictionary()
+_NUMBERS: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 _COUNTER = itertools.count()
 
 

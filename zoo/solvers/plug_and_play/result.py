@@ -2,8 +2,11 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import numpy as np
+
+from zoo.solvers.plug_and_play.certificate import Certificate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +51,11 @@ class PlugAndPlayResult:
     stop_reason: np.ndarray
     residual: np.ndarray
     contraction: np.ndarray
-    psnr: object
-    _certify: object = dataclasses.field(repr=False)
+    psnr: np.ndarray | None
+    _certify: Callable[[], Certificate] = dataclasses.field(repr=False)
 
     @functools.cached_property
-    def certificate(self):
+    def certificate(self) -> Certificate:
         """The `Certificate` of `certify` for this run, made when it is first asked for.
 
         It is measured near the estimates, within [0, 1], at the last noise level.

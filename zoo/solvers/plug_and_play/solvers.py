@@ -1,23 +1,30 @@
 """ADMM, DRS, FBS and PDHG with a denoiser in the place of a prior."""
 
+from collections.abc import Sequence
+
+from zoo._types import Array
+from zoo.layers.operators import LinearOperator
+from zoo.solvers.plug_and_play.checks import Fidelity
+from zoo.solvers.plug_and_play.problem import Denoiser
+from zoo.solvers.plug_and_play.result import PlugAndPlayResult
 from zoo.solvers.plug_and_play.solve import solve
 
 
 def pnp_admm(
-    y,
-    operator,
-    denoiser,
+    y: Array,
+    operator: LinearOperator,
+    denoiser: Denoiser,
     *,
-    step,
-    sigma=None,
-    fidelity="least_squares",
-    iterations=100,
-    tolerance=1e-5,
-    start=None,
-    truth=None,
-    value_range=(0.0, 1.0),
-    lipschitz_bound=None,
-):
+    step: float | Array,
+    sigma: float | Array | None = None,
+    fidelity: Fidelity = "least_squares",
+    iterations: int = 100,
+    tolerance: float = 1e-5,
+    start: Array | None = None,
+    truth: Array | None = None,
+    value_range: Sequence[float] = (0.0, 1.0),
+    lipschitz_bound: float | None = None,
+) -> PlugAndPlayResult:
     """Recovers images by ADMM with a denoiser `D` for the prior.
 
     `x <- D(v - u)`,
@@ -100,20 +107,20 @@ def pnp_admm(
 
 
 def pnp_drs(
-    y,
-    operator,
-    denoiser,
+    y: Array,
+    operator: LinearOperator,
+    denoiser: Denoiser,
     *,
-    step,
-    sigma=None,
-    fidelity="least_squares",
-    iterations=100,
-    tolerance=1e-5,
-    start=None,
-    truth=None,
-    value_range=(0.0, 1.0),
-    lipschitz_bound=None,
-):
+    step: float | Array,
+    sigma: float | Array | None = None,
+    fidelity: Fidelity = "least_squares",
+    iterations: int = 100,
+    tolerance: float = 1e-5,
+    start: Array | None = None,
+    truth: Array | None = None,
+    value_range: Sequence[float] = (0.0, 1.0),
+    lipschitz_bound: float | None = None,
+) -> PlugAndPlayResult:
     """Recovers images by Douglas-Rachford splitting with a denoiser for the prior.
 
     `v = argmin_v f(v) + |v - z|^2 / (2 step)`,  `x <- D(2 v - z)`,  `z <- z + x - v`
@@ -143,20 +150,20 @@ def pnp_drs(
 
 
 def pnp_fbs(
-    y,
-    operator,
-    denoiser,
+    y: Array,
+    operator: LinearOperator,
+    denoiser: Denoiser,
     *,
-    step,
-    sigma=None,
-    fidelity="least_squares",
-    iterations=100,
-    tolerance=1e-5,
-    start=None,
-    truth=None,
-    value_range=(0.0, 1.0),
-    lipschitz_bound=None,
-):
+    step: float | Array,
+    sigma: float | Array | None = None,
+    fidelity: Fidelity = "least_squares",
+    iterations: int = 100,
+    tolerance: float = 1e-5,
+    start: Array | None = None,
+    truth: Array | None = None,
+    value_range: Sequence[float] = (0.0, 1.0),
+    lipschitz_bound: float | None = None,
+) -> PlugAndPlayResult:
     """Recovers images by forward-backward splitting with a denoiser for the prior.
 
     `x <- D(x - step grad f(x))`
@@ -190,21 +197,21 @@ def pnp_fbs(
 
 
 def pnp_pdhg(
-    y,
-    operator,
-    denoiser,
+    y: Array,
+    operator: LinearOperator,
+    denoiser: Denoiser,
     *,
-    step,
-    dual_step=None,
-    sigma=None,
-    fidelity="least_squares",
-    iterations=100,
-    tolerance=1e-5,
-    start=None,
-    truth=None,
-    value_range=(0.0, 1.0),
-    lipschitz_bound=None,
-):
+    step: float | Array,
+    dual_step: float | Array | None = None,
+    sigma: float | Array | None = None,
+    fidelity: Fidelity = "least_squares",
+    iterations: int = 100,
+    tolerance: float = 1e-5,
+    start: Array | None = None,
+    truth: Array | None = None,
+    value_range: Sequence[float] = (0.0, 1.0),
+    lipschitz_bound: float | None = None,
+) -> PlugAndPlayResult:
     """Recovers images by the primal-dual hybrid gradient method with a denoiser.
 
     `x <- D(x - step A^T p)`,  `p <- (p + dual_step (A (2 x - x_last) - y)) / (1 +

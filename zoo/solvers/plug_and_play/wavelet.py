@@ -1,12 +1,14 @@
 """The prior of images with few wavelets."""
 
 import functools
+from typing import Any
 
 import keras
 import numpy as np
 import pywt
 from keras import ops
 
+from zoo._types import Array
 from zoo.layers.shrinkage import soft_threshold
 from zoo.losses.checks import check_integer
 from zoo.solvers.plug_and_play.priors import Prior
@@ -40,7 +42,14 @@ class Wavelet(Prior):
       Statistics, Springer
     """
 
-    def __init__(self, weight, wavelet="db4", levels=3, spins=1, **kwargs):
+    def __init__(
+        self,
+        weight: float,
+        wavelet: str = "db4",
+        levels: int = 3,
+        spins: int = 1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(weight, **kwargs)
         self.wavelet = wavelet
         self.levels = check_integer("levels", levels, 1)
@@ -52,7 +61,9 @@ class Wavelet(Prior):
                 f"Received: wavelet={wavelet!r}"
             )
 
-    def prox(self, images, strength, memory):
+    def prox(
+        self, images: Array, strength: Array, memory: tuple[Array, ...]
+    ) -> tuple[Array, tuple[Array, ...]]:
         sides = images.shape[1:3]
         if any(side % 2**self.levels for side in sides):
             raise ValueError(

@@ -3,6 +3,8 @@
 import numpy as np
 from keras import ops
 
+from zoo._types import Array
+from zoo.layers.shrinkage import Shrinkage
 from zoo.losses.checks import check_integer, check_number
 from zoo.solvers.sparse import checks
 
@@ -10,7 +12,13 @@ from zoo.solvers.sparse import checks
 _WIDTH, _POINTS = 12.0, 4001
 
 
-def support_oracle(matrix, y, truth, noise_variance=None, signal_variance=1.0):
+def support_oracle(
+    matrix: Array,
+    y: Array,
+    truth: Array,
+    noise_variance: float | None = None,
+    signal_variance: float | Array = 1.0,
+) -> np.ndarray:
     """Estimates signals by their true supports, which no solver knows.
 
     With the columns `A_S` of entries other than 0: least squares, `argmin |y - A_S
@@ -63,13 +71,13 @@ def support_oracle(matrix, y, truth, noise_variance=None, signal_variance=1.0):
 
 
 def state_evolution(
-    shrinkage,
-    ratio,
-    sparsity,
-    noise_variance,
-    iterations=30,
-    signal_variance=1.0,
-):
+    shrinkage: Shrinkage,
+    ratio: float,
+    sparsity: float,
+    noise_variance: float,
+    iterations: int = 30,
+    signal_variance: float = 1.0,
+) -> np.ndarray:
     """Predicts the error of AMP on Bernoulli-Gaussian signals as `N` grows.
 
     `variance_t = noise_variance + mse_t / ratio`,

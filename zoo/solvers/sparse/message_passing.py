@@ -7,22 +7,24 @@ import warnings
 import numpy as np
 from keras import ops
 
-from zoo.layers.shrinkage import SoftShrinkage
+from zoo._types import Array
+from zoo.layers.shrinkage import Shrinkage, SoftShrinkage
 from zoo.layers.unrolled_block import check_damping
 from zoo.solvers.sparse import checks
+from zoo.solvers.sparse.result import SparseResult
 from zoo.solvers.sparse.solve import solve
 
 
 def amp(
-    matrix,
-    y,
-    shrinkage,
+    matrix: Array,
+    y: Array,
+    shrinkage: Shrinkage,
     *,
-    iterations=100,
-    tolerance=1e-6,
-    damping=1.0,
-    truth=None,
-):
+    iterations: int = 100,
+    tolerance: float = 1e-6,
+    damping: float = 1.0,
+    truth: Array | None = None,
+) -> SparseResult:
     """Recovers signals by approximate message passing.
 
     `v <- y - A x + (N / M) slope v`, `x, slope <- f(x + A^H v, |v|^2 / M)`
@@ -86,16 +88,16 @@ def amp(
 
 
 def vamp(
-    matrix,
-    y,
-    shrinkage,
-    noise_variance,
+    matrix: Array,
+    y: Array,
+    shrinkage: Shrinkage,
+    noise_variance: float | Array,
     *,
-    iterations=50,
-    tolerance=1e-6,
-    damping=1.0,
-    truth=None,
-):
+    iterations: int = 50,
+    tolerance: float = 1e-6,
+    damping: float = 1.0,
+    truth: Array | None = None,
+) -> SparseResult:
     """Recovers signals by vector approximate message passing.
 
     In turns, signals are estimated as if they were Gaussian around `r` with variance

@@ -1,9 +1,11 @@
 """What a solver of sparse recovery returns."""
 
 import dataclasses
+from typing import Literal
 
 import numpy as np
 
+from zoo._types import Array
 from zoo.metrics.recovery import decibels
 
 
@@ -42,13 +44,13 @@ class SparseResult:
     method: str
     iterations: np.ndarray
     stop_reason: np.ndarray
-    variance: object = None
-    slope: object = None
-    regularization: object = None
-    squared_errors: object = None
-    truth_energy: object = None
+    variance: Array | None = None
+    slope: Array | None = None
+    regularization: Array | None = None
+    squared_errors: Array | None = None
+    truth_energy: Array | None = None
 
-    def nmse(self, average="block"):
+    def nmse(self, average: Literal["block", "signal"] = "block") -> np.ndarray:
         """Returns the curve of the NMSE in dB, float64 `[T + 1]`, from the start on.
 
         Args:
@@ -58,7 +60,7 @@ class SparseResult:
         Raises:
             ValueError: no `truth` was passed, or `average` is none of these.
         """
-        if self.squared_errors is None:
+        if self.squared_errors is None or self.truth_energy is None:
             raise ValueError("`nmse` needs that `truth` is passed to the solver.")
         steps = self.squared_errors.shape[-1]
         errors = np.reshape(self.squared_errors, (-1, steps)).astype("float64")

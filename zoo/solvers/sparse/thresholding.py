@@ -6,11 +6,21 @@ import keras
 import numpy as np
 
 from zoo._backend.compiling import widest_float
+from zoo._types import Array
 from zoo.solvers.sparse import checks
+from zoo.solvers.sparse.result import SparseResult
 from zoo.solvers.sparse.solve import solve
 
 
-def ista(matrix, y, regularization, *, iterations=10_000, tolerance=1e-6, truth=None):
+def ista(
+    matrix: Array,
+    y: Array,
+    regularization: float | Array,
+    *,
+    iterations: int = 10_000,
+    tolerance: float = 1e-6,
+    truth: Array | None = None,
+) -> SparseResult:
     """Minimises `|y - A x|^2 / 2 + lambda |x|_1` by iterative soft thresholding.
 
     `x <- soft(x + A^H (y - A x) / L, lambda / L)`,  `L = |A|_2^2`
@@ -56,15 +66,15 @@ def ista(matrix, y, regularization, *, iterations=10_000, tolerance=1e-6, truth=
 
 
 def fista(
-    matrix,
-    y,
-    regularization,
+    matrix: Array,
+    y: Array,
+    regularization: float | Array,
     *,
-    extrapolated=False,
-    iterations=1000,
-    tolerance=1e-6,
-    truth=None,
-):
+    extrapolated: bool = False,
+    iterations: int = 1000,
+    tolerance: float = 1e-6,
+    truth: Array | None = None,
+) -> SparseResult:
     """Minimises `|y - A x|^2 / 2 + lambda |x|_1` by ISTA with momentum.
 
     `z = x + (t - 2) / (t + 1) (x - x_last)`
