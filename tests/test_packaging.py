@@ -81,6 +81,12 @@ def test_the_wheel_holds_zoo_and_nothing_else(wheel):
         for path in (path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.py"))
     }
     assert {name for name in names if name.endswith(".py")} == files
+    weights = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "zoo").glob("models/*/weights/*/*")
+    }
+    assert len(weights) > 20
+    assert weights | {"zoo/py.typed"} <= set(names)
 
 
 def test_every_public_name_is_there(call):

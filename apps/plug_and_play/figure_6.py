@@ -32,7 +32,7 @@ def comparison(results, config, names):
         f"PSNR for a peak of 1, mean ± deviation over {config.patches} patches of "
         f"{SIDE} x {SIDE} pixels of {', '.join(names)}, at half their size: one "
         "network, trained once, of which only the operator beside it changes. Its "
-        "estimates are cut off at 0 and 1. Of tasks without noise, estimates of both "
+        "estimates are cut off at 0 and 1. Of tasks without noise, estimates of all "
         "are then moved to the nearest images that measure the same. Its step, and "
         "step and weight of the wavelets, db4, are tuned for each task on other "
         "photographs. The published "

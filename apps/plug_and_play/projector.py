@@ -113,7 +113,7 @@ class Projector(Comparison):
         y = task.measure(operator, self.truth, hp.get("seed"))
         found = {"iterations_taken": 0.0}
         if prior == "specialised":
-            estimates = self.specialised(task, operator, y, hp.get("seed"), config)
+            images = self.specialised(task, operator, y, hp.get("seed"), config)
         else:
             # Which a search chooses.
             factor = hp.values.get("step_factor", 1.0)
@@ -121,12 +121,13 @@ class Projector(Comparison):
             result = solve(
                 task, projector, operator, y, self.truth, config.iterations, factor
             )
-            estimates = consistent(task, operator, result.x, y)
+            images = result.x
             found = {
                 **progress(result),
                 "iterations_taken": float(result.iterations.mean()),
                 "residual_curve": np.nanmean(result.residual, axis=0),
             }
+        estimates = consistent(task, operator, images, y)
         if prior == "projector":
             found.update(self.condition(task, operator, y, config))
         scores = psnr(estimates, self.truth)
