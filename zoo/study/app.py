@@ -58,6 +58,7 @@ def main(*studies: type[Study]) -> None:
     for name in set(flags.FLAGS) - others:
         # For --help, which shows the flags of the main module alone.
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
+    distribute.grow_memory()
     app.run(lambda _: run_studies(*studies), flags_parser=parse)
 
 

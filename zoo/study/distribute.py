@@ -57,6 +57,12 @@ def own_logdir(config):
     return config.logdir if index == 0 else f"{config.logdir}-task{index}"
 
 
+def grow_memory():
+    """Lets GPUs give memory as it is needed: processes may then share one."""
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+
+
 def scope(config):
     """Returns the context in which models are built, compiled and fitted."""
     if config.strategy == "none":

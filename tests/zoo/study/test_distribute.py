@@ -93,6 +93,17 @@ def test_two_workers_train_as_one_device(alone):
         assert result(worker) == pytest.approx(alone, rel=1e-5)
 
 
+def test_gpus_give_memory_as_it_is_needed(monkeypatch):
+    grown = []
+    config = distribute.tf.config
+    monkeypatch.setattr(config, "list_physical_devices", {"GPU": ["a", "b"]}.get)
+    monkeypatch.setattr(
+        config.experimental, "set_memory_growth", lambda *call: grown.append(call)
+    )
+    distribute.grow_memory()
+    assert grown == [("a", True), ("b", True)]
+
+
 def test_what_cannot_work_is_refused(make_config):
     with pytest.raises(ValueError, match="--jit=on does not work under --strategy=mir"):
         distribute.check(make_config(strategy="mirrored", jit="on"))
