@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import zoo
 from zoo import _backend
+from zoo._backend import ghosts as backend_ghosts
 from zoo.layers import GhostBatchNorm, to_ghost_batch_norm
 
 ROOT = pathlib.Path(zoo.__file__).parents[1]
@@ -31,7 +32,7 @@ needs_renorm = pytest.mark.skipif(
 def way(request, monkeypatch):
     """The three ways that the layer may compute; matrices are never fused."""
     if request.param == "closed form":
-        monkeypatch.setattr(_backend, "under_xla", lambda: True)
+        monkeypatch.setattr(backend_ghosts, "under_xla", lambda: True)
     if request.param == "plain":
         monkeypatch.setattr(_backend, "has_ghost_norm", lambda: False)
     return request.param
@@ -182,9 +183,9 @@ def test_equals_the_float64_reference(way, shape, unknown):
 def test_fused_kernels_serve_images_outside_xla(monkeypatch):
     used = []
     for name in ("_fused_ghost_norm", "_closed_form_ghost_norm"):
-        function = getattr(_backend, name)
+        function = getattr(backend_ghosts, name)
         monkeypatch.setattr(
-            _backend,
+            backend_ghosts,
             name,
             lambda *args, name=name, function=function: (
                 used.append(name) or function(*args)
