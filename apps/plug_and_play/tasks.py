@@ -171,7 +171,7 @@ TASKS = {
         lambda shape, seed: Identity(shape),
         noise=1.0,
         ratio=1.0,
-        fixed_ratio=3.0,
+        fixed_ratio=1.8,
         weight={"tv": 7.0, "wavelet": 10.0},
         sigma=25,
         fidelity=PhotonCounting(0.01, 1.0),
