@@ -289,7 +289,7 @@ def test_runs_share_a_compiled_model_but_no_weights(prepared, tmp_path):
         return study.run(hp, config, str(tmp_path / "logs"))
 
     first, other, again = run(0), run(1), run(0)
-    assert study.compiled[0] == ("digits", "small_fc", 0.05)
+    assert study.compiled[0] == ("digits", "small_fc", 0.05, 0.001)
     assert first["train_loss"] == again["train_loss"] != other["train_loss"]
 
 
