@@ -26,13 +26,9 @@ def load_images(config):
     Raises:
         ValueError: with one line that names the flag.
     """
-    split = "test" if config.search == "grid" else "validation"
-    try:
-        known = load_natural_images(split, data_dir=config.data_dir)
-    except (ValueError, FileNotFoundError) as error:
-        raise ValueError(f"--data_dir={config.data_dir}: {error}") from None
+    known = photographs(config)
     names = list(known)
-    if config.data_dir is None and split == "test":
+    if config.data_dir is None and config.search == "grid":
         known[PHANTOM] = phantom(SIDE)
         names = config.images
     for name in names:
@@ -44,6 +40,8 @@ def load_images(config):
     if size % MULTIPLE:
         raise ValueError(f"--image_size={size} must be a multiple of {MULTIPLE}")
     side = min(min(known[name].shape[:2]) for name in names)
+    if side < MULTIPLE:
+        raise ValueError(f"--images must have sides from {MULTIPLE} pixels up")
     if side < size:
         raise ValueError(
             f"--image_size={size} must not be above the sides of --images, from {side} "
@@ -54,6 +52,15 @@ def load_images(config):
     if config.image_size:
         images = average_pool(images, size)
     return names, images.astype("float32")
+
+
+def photographs(config):
+    """Returns the test photographs, or those that a search is judged by, by name."""
+    split = "test" if config.search == "grid" else "validation"
+    try:
+        return load_natural_images(split, data_dir=config.data_dir)
+    except (ValueError, FileNotFoundError) as error:
+        raise ValueError(f"--data_dir={config.data_dir}: {error}") from None
 
 
 def phantom(side):

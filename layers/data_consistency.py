@@ -125,7 +125,7 @@ class DataConsistency(keras.layers.Layer):
         values = ops.cast(operator.eigenvalues, x.dtype)
         seen = values > SMALLEST_EIGENVALUE * ops.max(values)
         gains = ops.where(seen, 1 / ops.where(seen, values, 1), 0)
-        return x + operator.filter(missing, gains)
+        return x + operator.filter(gains)(missing)
 
     def compute_output_shape(self, y_shape, x_shape=None):
         return (y_shape[0], *self.operator.image_shape)

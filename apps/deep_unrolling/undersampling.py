@@ -43,9 +43,8 @@ def _zero_filling(generator, operator, iterations, *factors):
 def _prior(prior, weight, step, **options):
     def make(generator, operator, iterations, weight_factor, step_factor):
         denoiser = prior(weight_factor * weight, **options)
-        settings = {"iterations": iterations, "tolerance": 1e-4}
-        settings["step"] = step_factor * step
-        return lambda y: pnp_admm(y, operator, denoiser, **settings).x
+        settings = {"step": step_factor * step, "iterations": iterations}
+        return lambda y: pnp_admm(y, operator, denoiser, tolerance=1e-4, **settings).x
 
     return make
 

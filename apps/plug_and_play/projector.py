@@ -7,6 +7,7 @@ import numpy as np
 from absl import flags
 from keras import ops
 
+from zoo.apps.imaging import photographs
 from zoo.apps.plug_and_play.common import progress
 from zoo.apps.plug_and_play.decision import Decision
 from zoo.apps.plug_and_play.figure_6 import comparison, convergence, pictures
@@ -85,13 +86,12 @@ class Projector(Comparison):
         self.check_choices(config, "prior", PRIORS)
         if config.strategy != "none":
             raise ValueError(f"--strategy={config.strategy} must be none")
-        split = "test" if config.search == "grid" else "validation"
+        known = photographs(config)
+        self.names = list(known)
         try:
-            photographs = load_natural_images(split, data_dir=config.data_dir)
-            self.truth = patches(photographs, config.patches, config.seed)
-        except (ValueError, FileNotFoundError) as error:
+            self.truth = patches(known, config.patches, config.seed)
+        except ValueError as error:
             raise ValueError(f"--data_dir={config.data_dir}: {error}") from None
-        self.names = list(photographs)
         self.projector = bounded_projector()
         self.decision = Decision(pretrained("image_discriminator_32"))
 
@@ -186,11 +186,10 @@ class Projector(Comparison):
         ]
 
 
-def patches(photographs, count, seed):
+def patches(images, count, seed):
     """Returns patches of photographs at half their size, `[count, 32, 32, 1]`."""
-    return PatchSampler(
-        photographs, SIDE, scales=(SCALE,), augment=False, seed=seed
-    ).batch(0, count)
+    sampler = PatchSampler(images, SIDE, scales=(SCALE,), augment=False, seed=seed)
+    return sampler.batch(0, count)
 
 
 def bounded_projector():

@@ -126,23 +126,22 @@ class LinearOperator(keras.layers.Layer):
         return self.normal(self.to_images(x))
 
     def prox_constants(self, y: Array) -> Any:
-        """Returns what `prox_l2` makes of `y`, so that a loop makes it once.
+        """Returns what `prox` needs of `y`.
 
         Args:
             y: `[batch, *measurement_shape]`.
 
         Returns:
-            A tensor or a tuple of tensors, to give to `prox_l2` as `constants`.
+            A tensor or a tuple of tensors.
         """
         return self.adjoint(y)
 
     def prox_l2(
         self,
         z: Array,
-        y: Array | None,
+        y: Array,
         step: float | Array,
         *,
-        constants: Any = None,
         return_residual: bool = False,
     ) -> Any:
         """Computes the proximal map of the squared distance to measurements.
@@ -150,14 +149,12 @@ class LinearOperator(keras.layers.Layer):
         `argmin_x |A x - y|^2 / 2 + |x - z|^2 / (2 step)`
 
         It is in closed form where the kind has one, and else by conjugate gradients
-        from `z`.
+        from `z`. A loop of one `y` and `step` is faster with `prox_map`.
 
         Args:
             z: `[batch, H, W, C]`.
-            y: `[batch, *measurement_shape]`, or `None` if `constants` are given and the
-                residual is not asked for.
+            y: `[batch, *measurement_shape]`.
             step: float above 0, or a tensor: a scalar or `[batch]`.
-            constants: `prox_constants(y)`, or `None` to compute it. Defaults to `None`.
             return_residual: bool, whether to measure how well the equation of the
                 minimum holds, which takes a product with `A^T A`. Defaults to `False`.
 
@@ -168,12 +165,11 @@ class LinearOperator(keras.layers.Layer):
         Raises:
             ValueError: `step` is not as above.
         """
-        z, step = self.to_images(z), self.to_step(step)
-        if constants is None:
-            constants = self.prox_constants(y)
-        x = self.prox(z, constants, step)
+        z = self.to_images(z)
+        x = self.prox_map(y, step)(z)
         if not return_residual:
             return x
+        step = self.to_step(step)
         goal = self.adjoint(y) + z / step
         left = goal - self.normal(x) - x / step
         smallest = np.finfo(self.float_dtype).tiny

@@ -45,34 +45,20 @@ class FourierDiagonal(LinearOperator):
     def normal(self, x: Array) -> Array:
         if self.eigenvalues is None:
             return super().normal(x)
-        return self.filter(x, ops.cast(self.eigenvalues, x.dtype))
-
-    def prox(self, z: Array, constants: Any, step: Array) -> Array:
-        if self.eigenvalues is None:
-            return super().prox(z, constants, step)
-        return self.filter(z + step * constants, self._prox_gains(step))
+        return self.filter(ops.cast(self.eigenvalues, x.dtype))(x)
 
     def prox_map(self, y: Array, step: float | Array) -> Callable[[Array], Array]:
         if self.eigenvalues is None:
             return super().prox_map(y, step)
         step = self.to_step(step)
-        gains = self._prox_gains(step)
+        pulled = step * self.adjoint(y)
+        run = self.filter(1 / (1 + step * ops.cast(self.eigenvalues, step.dtype)))
+        return lambda z: run(self.to_images(z) + pulled)
+
+    def filter(self, gains: Array) -> Callable[[Array], Array]:
+        """Returns a function of images: their spectra times `gains`, `[..., H, W]`."""
         run = _backend.real_filter(gains)
-        shift = self.filter(step * self.adjoint(y), gains)
-
-        def prox(z):
-            z = self.channels_first(self.to_images(z))
-            return self.channels_last(run(z)) + shift
-
-        return prox
-
-    def _prox_gains(self, step):
-        return 1 / (1 + step * ops.cast(self.eigenvalues, step.dtype))
-
-    def filter(self, x: Array, gains: Array) -> Array:
-        """Returns images whose spectra are multiplied by `gains`, `[..., H, W]`."""
-        run = _backend.real_filter(gains)
-        return self.channels_last(run(self.channels_first(x)))
+        return lambda x: self.channels_last(run(self.channels_first(x)))
 
     def to_spectra(self, x: Array) -> tuple[Array, Array]:
         """Returns `fft2` of each channel, a pair of tensors `[batch, C, H, W]`."""

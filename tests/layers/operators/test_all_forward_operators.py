@@ -239,8 +239,7 @@ def test_prox_is_the_solution_of_the_normal_equations(row):
     ]
     x = operator.prox_l2(z, y, step)
     assert_close(np.reshape(x, (3, -1)), expected, 1e-10)
-    constants = operator.prox_constants(y)
-    again = operator.prox_l2(z, None, step, constants=constants)
+    again = operator.prox_map(y, step)(z)
     np.testing.assert_array_equal(x, again)
 
 
@@ -299,12 +298,11 @@ def test_prox_is_differentiable_in_its_image(row, request):
 
 def run(operator, x, z, y):
     """All that a solver asks for."""
-    constants = operator.prox_constants(y)
     return (
         operator(x),
         operator.adjoint(y),
         operator.gram(x),
-        operator.prox_l2(z, y, np.array([0.1, 1.0, 3.0]), constants=constants),
+        operator.prox_map(y, np.array([0.1, 1.0, 3.0]))(z),
     )
 
 
@@ -333,14 +331,9 @@ def test_runs_in_a_loop_in_a_graph(row, compiled):
     _, z, y = arrays(operator)
 
     def loop(z):
-        constants = operator.prox_constants(y)
+        prox = operator.prox_map(y, 0.5)
         return ops.while_loop(
-            lambda count, z: count < 3,
-            lambda count, z: (
-                count + 1,
-                operator.prox_l2(z, y, 0.5, constants=constants),
-            ),
-            (0, z),
+            lambda count, z: count < 3, lambda count, z: (count + 1, prox(z)), (0, z)
         )[1]
 
     ours = compiled(loop)(ops.convert_to_tensor(z))
@@ -427,12 +420,11 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob("*.row")):
     operator.set_weights(weights)
 
     def run(x, z, y):
-        constants = operator.prox_constants(y)
         return (
             operator(x),
             operator.adjoint(y),
             operator.gram(x),
-            operator.prox_l2(z, y, numpy.array([0.1, 1.0, 3.0]), constants=constants),
+            operator.prox_map(y, numpy.array([0.1, 1.0, 3.0]))(z),
         )
 
     for ours, theirs in zip(jax.jit(run)(*inputs), expected, strict=True):
