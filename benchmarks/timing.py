@@ -35,7 +35,8 @@ def verdicts(checks):
 def print_table(columns, rows):
     """Prints a Markdown table."""
     for cells in (columns, ["---"] * len(columns), *rows):
-        print("|", " | ".join(map(str, cells)), "|", flush=True)
+        texts = (str(cell).replace("|", r"\|") for cell in cells)
+        print("|", " | ".join(texts), "|", flush=True)
 
 
 def run_sections(description, sections):
