@@ -1,11 +1,17 @@
 """What tests of several folders share."""
 
+import hypothesis
 import keras
 import pytest
 import tensorflow as tf
 from absl import flags
 
 import zoo.study.flags
+
+# What fails, fails for everyone; `--hypothesis-profile=new` draws other examples.
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("new", deadline=None)
+hypothesis.settings.load_profile("same")
 
 
 def pytest_configure(config):

@@ -323,7 +323,7 @@ def allowed(value, name, key):
     return key in ("None", "-1", "0", "0.5", "1e30", "2**40", "list", "array", "counts")
 
 
-@hypothesis.settings(max_examples=EXAMPLES, derandomize=True, deadline=None)
+@hypothesis.settings(max_examples=EXAMPLES)
 @hypothesis.given(st.sampled_from(PAIRS), st.sampled_from(sorted(STRANGE)))
 def test_a_strange_argument_works_or_is_named(limited, pair, key):
     value, name = pair
@@ -387,7 +387,7 @@ def test_a_strange_flag_works_or_is_named(limited, name, tmp_path):
 def check_flags(name, experiments, names, logdir):
     """Tries strange texts for the flags of an app."""
 
-    @hypothesis.settings(max_examples=FLAG_EXAMPLES, derandomize=True, deadline=None)
+    @hypothesis.settings(max_examples=FLAG_EXAMPLES)
     @hypothesis.given(st.sampled_from(names), st.sampled_from(TEXTS))
     def check(flag, text):
         chosen = [] if flag == "experiment" else reader(experiments, flag)

@@ -8,7 +8,7 @@ from keras import ops
 TOLERANCES = {"float32": 1e-6, "float64": 1e-12}
 MOST_STEPS = 500
 # Residuals of an eigenvector, over the largest eigenvalue, at which Lanczos's method
-# ends. The error of the eigenvalue is about the square.
+# ends. The error of the eigenvalue is its square over the gap to the next one.
 LANCZOS_TOLERANCE = 1e-6
 
 
@@ -79,7 +79,8 @@ def extreme_eigenvalue(product, size, largest=True, most_steps=300):
         image = image - diagonal[-1] * vector - (beside[-1] if beside else 0) * before
         norm = np.linalg.norm(image)
         steps = len(diagonal)
-        last = steps == min(size, most_steps) or norm <= 1e-14 * max(map(abs, diagonal))
+        # Rounding may take it past `size` steps.
+        last = steps == most_steps or norm <= 1e-14 * max(map(abs, diagonal))
         if last or steps % 10 == 0:
             tridiagonal = np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
             values, vectors = np.linalg.eigh(tridiagonal)

@@ -27,7 +27,7 @@ def built(features=5, units=4, **kwargs):
     return layer
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     leading=st.lists(st.integers(1, 3), min_size=1, max_size=3),
     features=st.integers(1, 6),

@@ -291,7 +291,7 @@ def test_one_position_is_normalised_by_the_running_statistics(way, unknown):
     np.testing.assert_array_equal(values(layer)[2:], moving)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     shape=st.lists(st.integers(1, 4), min_size=2, max_size=4),
     rows=st.integers(1, 12),

@@ -108,7 +108,7 @@ def test_rebalancing_leaves_the_matrix_alone(kind):
 sizes = st.integers(1, 6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data(), st.lists(st.integers(1, 3), max_size=2), st.floats(1e-3, 1e3))
 def test_factors_are_rebalanced_and_truncated_in_batches(data, batch, size):
     n1, n2 = data.draw(sizes), data.draw(sizes)

@@ -147,7 +147,7 @@ def test_equal_inflates():
     assert norm == pytest.approx(1e3, rel=1e-5)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     power=st.integers(-15, 15),
     mode=st.sampled_from(["clip", "equal"]),

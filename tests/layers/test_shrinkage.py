@@ -202,7 +202,7 @@ def test_finite_with_finite_gradients_wherever_one_looks(kind, dtype, complexity
             assert np.isfinite(tf.convert_to_tensor(thing)).all()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.sampled_from(list(REFERENCES)),
     st.floats(-(2.0**60), 2.0**60, width=32),

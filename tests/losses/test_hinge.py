@@ -43,7 +43,7 @@ def test_values_and_gradients(kind, classes, margin, differentiate, slopes):
     np.testing.assert_allclose(gradient, expected, atol=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 @kinds
 def test_any_finite_scores(kind, data):

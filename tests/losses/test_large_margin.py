@@ -237,7 +237,7 @@ def test_first_and_second_order_differ():
         }
     ),
 )
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_any_scores_give_a_bounded_loss_and_a_finite_gradient(scores, label, kwargs):
     scores = tf.constant(scores, "float32")
     labels = np.full(len(scores), label)
@@ -248,7 +248,7 @@ def test_any_scores_give_a_bounded_loss_and_a_finite_gradient(scores, label, kwa
 
 
 @given(shift=st.floats(-5, 5), seed=st.integers(0, 99))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_shifts_and_renamed_competitors_change_nothing(shift, seed):
     _, scores = batch()
     order = np.random.default_rng(seed).permutation(np.arange(1, CLASSES))

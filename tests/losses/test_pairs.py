@@ -116,7 +116,7 @@ def test_gradient_against_finite_differences(way, differentiate, slopes):
 
 
 @every_way
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_ties_and_batches_of_any_size(way, data):
     # Whole numbers and a batch of a power of two: distances are exact, many are equal.

@@ -102,7 +102,7 @@ def test_risk_is_least_at_the_true_probability(link, binding):
 
 
 @every_pair
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(score=st.floats(-1e4, 1e4, width=32), label=st.integers(0, 1))
 def test_any_score_up_to_1e4_is_finite(link, binding, score, label):
     score = tf.constant([score])

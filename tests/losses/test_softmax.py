@@ -77,7 +77,7 @@ def test_rows_of_probabilities(loss, differentiate, slopes):
 
 
 @both
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_any_finite_scores(loss, data):
     classes = data.draw(st.integers(2, 6))

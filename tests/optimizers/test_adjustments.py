@@ -60,7 +60,7 @@ def sizes_and_seed():
 
 
 @hypothesis.given(sizes_and_seed(), st.sampled_from(["parameter", "variable"]))
-@hypothesis.settings(max_examples=25, deadline=None)
+@hypothesis.settings(max_examples=25)
 def test_matrix_formulas(case, per):
     sizes, seed = case
     game = Quadratic(sizes, np.random.default_rng(seed))

@@ -119,7 +119,7 @@ def test_euclidean_is_gradient_descent_bit_for_bit(ours, theirs):
 
 
 @both
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     scale=st.floats(-8, 30),
     rows=st.lists(st.lists(st.floats(-1, 1), min_size=3, max_size=3), min_size=3),

@@ -285,7 +285,8 @@ def restarted_halpern(
     and what is played is `T(z_k)`. At a check it becomes the next anchor if the length
     of the step, `||T(z) - z||`, has fallen to a fifth since the last one, or to four
     fifths and grows again, or if more than 0.36 of all iterations have been made since.
-    The weight `w` then follows the ratio of how far the two players have gone.
+    The weight `w` then follows the ratio of how far the two players have gone, or lets
+    the one that still goes take steps ten times as long.
 
     Args:
         payoff: array `A`, `(rows, columns)`.
@@ -349,6 +350,9 @@ def restarted_halpern(
             moved = np.linalg.norm(dx), np.linalg.norm(dy)
             if min(moved) > 1e-10:
                 weight = np.sqrt(weight * moved[1] / moved[0])
+            elif max(moved) > 1e-10:
+                # One has settled, and the other may hurry.
+                weight *= 10.0 if moved[1] > moved[0] else 0.1
             point[:] = anchor = play.now.copy()
             age = 0
         else:

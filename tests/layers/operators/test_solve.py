@@ -57,15 +57,16 @@ def test_conjugate_gradients_leave_a_solution_and_stop_at_a_nan():
     assert np.isnan(both[1]).all()
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=20)
 @given(st.integers(1, 40), st.integers(0, 100), st.floats(1e-8, 1e8))
 def test_lanczos_finds_both_ends(size, seed, scale):
     values = scale * np.random.default_rng(seed).random(size)
     matrix = matrix_of(values, seed)
     for largest, expected in ((True, values.max()), (False, values.min())):
         value, residual = extreme_eigenvalue(lambda v: matrix @ v, size, largest)
-        assert abs(value - expected) <= 1e-10 * values.max()
         assert residual <= 1e-6 * values.max()
+        gap = min(abs(values[values != expected] - value), default=np.inf)
+        assert abs(value - expected) <= residual**2 / gap + 1e-13 * values.max()
 
 
 def test_lanczos_ends_at_few_distinct_eigenvalues():
@@ -123,7 +124,7 @@ def test_convexity_is_zero_without_a_look_where_measurements_are_few():
     assert FourierMask((64, 64, 1), mask).strong_convexity() == 0.5
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15)
 @given(st.floats(1e-12, 1e12), st.floats(1e-20, 1e20), st.booleans())
 def test_prox_is_finite_and_no_worse_than_its_ends_at_extremes(step, scale, closed):
     mask = np.random.default_rng(0).random((4, 3)) < 0.5

@@ -191,7 +191,7 @@ def test_forward_and_adjoint_agree_in_single_precision(row):
 
 @every_row
 @pytest.mark.filterwarnings("ignore:.*are in no measurement")
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
+@settings(max_examples=EXAMPLES)
 @given(random_sizes, st.integers(1, 4))
 def test_agrees_with_its_matrices_at_any_size(row, chosen, rank):
     operator = row.build(**chosen)

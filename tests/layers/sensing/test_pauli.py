@@ -47,7 +47,7 @@ def problems(draw):
     return strings, u, v, generator.normal(size=(*batch, m))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(problems(), st.sampled_from([1, 64, 2**19]))
 def test_measures_and_pulls_as_kronecker_products_do(problem, table_size):
     strings, u, v, e = problem

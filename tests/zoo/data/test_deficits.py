@@ -88,7 +88,7 @@ def test_average_blur_goes_up_from_the_means_of_areas(height, width, size):
     st.sampled_from(["bilinear", "average"]),
     st.floats(-(2.0**90), 2.0**90, width=32),
 )
-@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.settings(max_examples=40)
 def test_blur_keeps_constant_images_and_the_range_of_others(size, more, method, value):
     blur, side = Blur(size, method=method), size + more
     constant = np.full((1, side, size, 1), value, "float32")
@@ -140,7 +140,7 @@ def test_noise_in_a_model_is_new_at_each_call_and_follows_its_seed():
 
 
 @hypothesis.given(st.integers(2, 300), st.integers(0, 2**40))
-@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.settings(max_examples=40)
 def test_permutation_is_a_bijection_that_keeps_no_label(num_classes, seed):
     deficit = LabelPermutation(num_classes, seed=seed)
     labels = np.arange(num_classes)

@@ -123,7 +123,6 @@ def test_damaged_idx_is_one_line_with_the_file_name(write, content, message):
 @hypothesis.given(st.integers(0, len(SOUND) - 1), st.integers(0, 255), st.booleans())
 @hypothesis.settings(
     max_examples=200,
-    deadline=None,
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
 )
 def test_any_changed_byte_reads_or_is_a_value_error(write, place, value, zipped):

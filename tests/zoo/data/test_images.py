@@ -89,7 +89,7 @@ def test_a_seed_decides_everything():
 @hypothesis.given(
     st.one_of(st.integers(0, 1436), st.floats(0, 0.999)), st.integers(0, 2**32)
 )
-@hypothesis.settings(max_examples=25, deadline=None)
+@hypothesis.settings(max_examples=25)
 def test_validation_is_stratified_and_its_size_exact(validation, seed):
     data = load_images(validation=validation, seed=seed)
     size = validation if isinstance(validation, int) else round(validation * 1437)

@@ -25,7 +25,7 @@ def dense(kind, factors):
     return u @ v.T
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(KINDS),
     st.integers(1, 8),

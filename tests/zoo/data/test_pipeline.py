@@ -27,7 +27,7 @@ def epochs_of(count, first=0, **options):
 
 
 @hypothesis.given(st.integers(1, 40), st.integers(1, 45), st.booleans())
-@hypothesis.settings(max_examples=15, deadline=None)
+@hypothesis.settings(max_examples=15)
 def test_an_epoch_holds_each_sample_once(n, batch_size, drop):
     hypothesis.assume(batch_size <= n or not drop)
     samples = np.arange(n)

@@ -77,7 +77,7 @@ def test_there_may_be_no_noise(snr):
     np.testing.assert_array_equal(y, x @ problem.matrix.T)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**40), st.integers(0, 2**40), st.integers(1, 20))
 def test_a_batch_is_a_function_of_seed_and_index(seed, index, batch_size):
     problem = bernoulli_gaussian((5, 10), sparsity=0.5)

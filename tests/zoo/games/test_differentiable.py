@@ -35,7 +35,7 @@ def steps_to(game, start, rate, most, adjustment=None, within=1e-6):
 @hypothesis.given(
     st.lists(st.integers(1, 3), min_size=1, max_size=4), st.integers(0, 2**31)
 )
-@hypothesis.settings(max_examples=20, deadline=None)
+@hypothesis.settings(max_examples=20)
 def test_gradient_and_hessian_are_the_matrix(sizes, seed):
     generator = np.random.default_rng(seed)
     owner = np.repeat(np.arange(len(sizes)), sizes)

@@ -64,7 +64,7 @@ def matrix(rows, columns, seed, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(rows=SIZES, columns=SIZES, seed=SEEDS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_linear_programme_leaves_no_gap(kind, rows, columns, seed):
     payoff = matrix(rows, columns, seed, kind)
     game = MatrixGame(payoff)

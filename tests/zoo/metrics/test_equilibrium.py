@@ -54,7 +54,7 @@ def test_utilities_and_nash_conv_equal_brute_force(actions):
     shift=st.floats(-5, 5),
     scale=st.floats(0.1, 10),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_duality_gap_is_nash_conv_and_follows_units(rows, columns, seed, shift, scale):
     (payoff, _), (x, y) = random_case((rows, columns), seed)
     gap = duality_gap(payoff, x, y)

@@ -45,7 +45,7 @@ def factors(draw):
     return found
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(factors())
 def test_factors_give_what_matrices_give(found):
     (one, x), (two, y) = found
@@ -64,7 +64,7 @@ def test_factors_give_what_matrices_give(found):
         assert isinstance(effective_rank(one), float)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.integers(0, 2**32))
 def test_fidelity_is_that_of_density_matrices(q, r, s, seed):
     r, s = min(r, 2**q), min(s, 2**q)

@@ -84,7 +84,7 @@ def test_named_pairs_scale_no_other_layer():
 
 
 @given(st.floats(-12, 12), st.integers(0, 10))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_factor(exponent, seed):
     alpha = 10.0**exponent
     model = with_biases(mlp((5,), 3, units=(4, 6), **NONE), seed)

@@ -23,7 +23,7 @@ def scanned_minimum(coefficients):
     return value(near, *coefficients).min()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(slopes, finite, finite, st.floats(1e-3, 1e3))
 def test_no_root_of_the_derivative_is_lower(c0, c1, c2, c3):
     coefficients = np.array([c0, c1, c2, c3])

@@ -63,7 +63,7 @@ def test_the_prox_is_the_scalar_root(term, step):
         assert abs(x - truth) <= 1e-12 * max(1.0, truth)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     z=st.floats(-1e3, 1e3),
     y=st.integers(0, 64),
