@@ -11,8 +11,10 @@ LONG := tests/test_readme.py tests/test_examples.py $(STUDIES:%=tests/apps/test_
 	$(addprefix tests/zoo/models/test_,denoisers.py export.py gancs.py ldamp.py \
 	large_margin.py projector.py tunable.py unrolled.py) tests/zoo/study/test_browser.py \
 	$(addprefix tests/zoo/solvers/,matrix_sensing/test_solve.py test_damp.py test_sparse.py)
+TABLES := $(wildcard $(foreach folder,layers layers/* losses optimizers, \
+	tests/$(folder)/test_all_*.py))
 
-.PHONY: demo test studies test-jax lint types format docs oldest bench
+.PHONY: demo test studies test-jax test-torch lint types format docs oldest bench
 
 demo: $(INSTALLED)
 	$(VENV)/bin/python -m zoo.apps.large_batch
@@ -23,12 +25,16 @@ test: lint types
 studies: $(INSTALLED)
 	$(VENV)/bin/python -m pytest --numprocesses=auto --dist=loadfile $(LONG)
 
-# The tables of parts on JAX; what TensorFlow alone knows is skipped, and says why.
+# The tables of parts on other backends; what they cannot know is skipped, and says why.
 test-jax: $(INSTALLED)
 	KERAS_BACKEND=jax JAX_PLATFORMS=cpu JAX_ENABLE_X64=1 JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
-		$(VENV)/bin/python -m pytest --numprocesses=auto --dist=loadfile \
-		$(wildcard tests/layers/test_all_*.py tests/layers/*/test_all_*.py \
-		tests/losses/test_all_*.py tests/optimizers/test_all_*.py)
+		$(VENV)/bin/python -m pytest --numprocesses=auto --dist=loadfile $(TABLES)
+
+# Keras multiplies float64 in float32 on PyTorch, which sensing is tested in.
+test-torch: $(INSTALLED)
+	$(VENV)/bin/python -m pip install --quiet torch
+	KERAS_BACKEND=torch $(VENV)/bin/python -m pytest --numprocesses=auto \
+		--dist=loadfile $(filter-out tests/layers/sensing/%,$(TABLES))
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .

@@ -27,7 +27,7 @@ import pandas as pd
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Names of columns that hold times, such as `cpu_seconds` or `ms per layer`.
-TIME = re.compile(r"(?<![a-z])(seconds|minutes|ms|s|time)(?![a-z])", re.I)
+TIME = re.compile(r"(?<![a-z])((milli)?seconds|minutes|ms|s|time)(?![a-z])", re.I)
 
 
 @contextlib.contextmanager

@@ -14,16 +14,37 @@ hypothesis.settings.register_profile("new", deadline=None)
 hypothesis.settings.load_profile("same")
 
 
-def pytest_configure(config):
-    config.addinivalue_line(
-        "markers", "tensorflow(reason): a duty that other backends do not know"
+if keras.backend.backend() == "torch":
+    import torch
+
+    to_array = torch.Tensor.__array__
+    # To NumPy its tensors look as those of the others do, which the tests are written
+    # for: arrays, whether gradients are kept for them or not.
+    torch.Tensor.__array__ = lambda t, *args, **kwargs: to_array(
+        t.detach(), *args, **kwargs
     )
+    torch.Tensor.__array_priority__ = 0
+    del torch.Tensor.__array_wrap__
+
+
+MARKERS = {
+    "tensorflow": "a duty that other backends do not know",
+    "traced": "a duty of code that is traced, which PyTorch does not ask for",
+}
+
+
+def pytest_configure(config):
+    for marker, what in MARKERS.items():
+        config.addinivalue_line("markers", f"{marker}: {what}")
 
 
 def pytest_runtest_setup(item):
+    backend = keras.backend.backend()
     marker = item.get_closest_marker("tensorflow")
-    if marker and keras.backend.backend() != "tensorflow":
+    if marker and backend != "tensorflow":
         pytest.skip(f"TensorFlow only: {marker.args[0]}")
+    if item.get_closest_marker("traced") and backend == "torch":
+        pytest.skip("PyTorch traces nothing")
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +62,13 @@ def compile_function(function, variables=(), jit=False, input_signature=None):
     Args:
         function: returns a structure of tensors.
         variables: the Keras variables that `function` changes, which JAX must know.
-        jit: whether by XLA: on JAX, always.
+        jit: whether by XLA: on JAX, always; on PyTorch, never.
         input_signature: of `tf.function`. JAX compiles for each shape.
     """
     if keras.backend.backend() == "tensorflow":
         return tf.function(function, input_signature, jit_compile=jit)
+    if keras.backend.backend() == "torch":
+        return function
     import jax
 
     @jax.jit

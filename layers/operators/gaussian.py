@@ -73,10 +73,10 @@ class GaussianMatrix(LinearOperator):
 
     def measure(self, x: Array) -> Array:
         x = ops.reshape(x, (-1, self.num_pixels))
-        return ops.matmul(x, ops.transpose(ops.cast(self.matrix, x.dtype)))
+        return x @ ops.transpose(ops.cast(self.matrix, x.dtype))
 
     def transpose(self, y: Array) -> Array:
-        x = ops.matmul(y, ops.cast(self.matrix, y.dtype))
+        x = y @ ops.cast(self.matrix, y.dtype)
         return ops.reshape(x, (-1, *self.image_shape))
 
     def prox_constants(self, y: Array) -> Any:
@@ -88,13 +88,13 @@ class GaussianMatrix(LinearOperator):
             return super().prox(z, constants, step)
         values, step = ops.cast(self.values, z.dtype), step[:, :, 0, 0]
         change = step / (1 + step * values) * (constants - values * self._to_modes(z))
-        change = ops.matmul(change, ops.cast(self.right, z.dtype))
+        change = change @ ops.cast(self.right, z.dtype)
         return z + ops.reshape(change, (-1, *self.image_shape))
 
     def _to_modes(self, x):
         """Returns `V^T x`, `[batch, min(m, n)]`."""
         x = ops.reshape(x, (-1, self.num_pixels))
-        return ops.matmul(x, ops.transpose(ops.cast(self.right, x.dtype)))
+        return x @ ops.transpose(ops.cast(self.right, x.dtype))
 
     def compute_extreme(self, end: Literal["smallest", "largest"]) -> float:
         few = end == "smallest" and self.rank_bound() < self.num_pixels

@@ -43,8 +43,8 @@ def hadamard(parts, shape):
     bits = parts[0].shape[1].bit_length() - 1
     # As a matrix p x q, it is a transform of the rows and one of the columns.
     p, q = 2 ** (bits // 2), 2 ** (bits - bits // 2)
-    x = ops.matmul(ops.reshape(parts[0], (-1, p, q)), _hadamard_matrix(q, parts[0]))
-    x = ops.matmul(_hadamard_matrix(p, x), x)
+    x = ops.reshape(parts[0], (-1, p, q)) @ _hadamard_matrix(q, parts[0])
+    x = _hadamard_matrix(p, x) @ x
     return (ops.reshape(x, (-1, p * q)),)
 
 

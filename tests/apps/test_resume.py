@@ -80,7 +80,9 @@ def test_a_number_that_differs_is_found(resume, tmp_path):
     for name, number, seconds in (("a", 1, 5), ("b", 1, 6), ("c", 2, 5)):
         folder = tmp_path / name / "study"
         folder.mkdir(parents=True)
-        (folder / "results.csv").write_text(f"error,seconds\n{number},{seconds}\n")
+        (folder / "results.csv").write_text(
+            f"error,seconds,milliseconds_an_image\n{number},{seconds},{seconds}\n"
+        )
         (folder / "report.md").write_text(
             f"| error | CPU s |\n| --- | --- |\n| {number} | {seconds} |\n"
         )

@@ -232,6 +232,9 @@ def test_a_label_out_of_range_is_never_silent(row, label, compiled):
     loss = row.build(reduction=None)
     with pytest.raises(ValueError, match=rf"labels from 0 to 3. Received: {label}"):
         loss(labels, scores)
+    if keras.backend.backend() == "torch":
+        # No values are unknown to a loss there: nothing is traced.
+        return
     each = compiled(loss)(*map(ops.convert_to_tensor, (labels, scores)))
     np.testing.assert_array_equal(np.isnan(each), np.arange(SAMPLES) == 2)
 
@@ -274,7 +277,7 @@ def test_a_nan_spoils_its_own_sample_only(row):
 def test_low_precision_scores_are_computed_in_float32(row, dtype, error):
     scores, labels = ops.cast(row.scores(), dtype), row.labels()
     loss = row.build(reduction=None)
-    low = loss(labels, scores)
+    low = ops.convert_to_numpy(loss(labels, scores))
     assert low.dtype == "float32"
     exact = values(loss, labels, ops.cast(scores, "float32"))
     np.testing.assert_allclose(low, exact, rtol=error, atol=error)
@@ -287,7 +290,7 @@ def test_low_precision_scores_are_computed_in_float32(row, dtype, error):
 def test_float64_where_it_is_asked_for(row):
     scores, labels = row.scores().astype("float64"), row.labels()
     exact = row.build(reduction=None, dtype="float64")(labels, scores)
-    assert exact.dtype == "float64"
+    assert keras.backend.standardize_dtype(exact.dtype) == "float64"
     np.testing.assert_allclose(
         values(row.build(reduction=None), labels, scores), exact, rtol=1e-4, atol=1e-6
     )
@@ -295,6 +298,7 @@ def test_float64_where_it_is_asked_for(row):
         row.build(dtype="bfloat16")
 
 
+@pytest.mark.traced
 @every_row
 def test_trains_with_and_without_xla_alike(row):
     plain = train(row, jit_compile=False)

@@ -106,8 +106,10 @@ def compiled(function, model):
 
     The arrays may differ in their first axis between calls, and in nothing else.
     """
-    if keras.backend.backend() != "jax":
+    if keras.backend.backend() == "tensorflow":
         return _traced_once(function)
+    if keras.backend.backend() != "jax":
+        return _detached(function)
     variables = model.variables
 
     @jax.jit
@@ -128,5 +130,15 @@ def _traced_once(function):
         tensors = [tf.convert_to_tensor(array) for array in arrays]
         specs = [tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in tensors]
         return trace(*specs)(*tensors)
+
+    return run
+
+
+def _detached(function):
+    """For backends that compile nothing, without what they keep for gradients."""
+
+    def run(*arrays):
+        outputs = function(*map(ops.convert_to_tensor, arrays))
+        return keras.tree.map_structure(ops.stop_gradient, outputs)
 
     return run

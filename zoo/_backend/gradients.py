@@ -8,6 +8,8 @@ if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 elif keras.backend.backend() == "jax":
     import jax
+elif keras.backend.backend() == "torch":
+    import torch
 
 
 def vjp(function, variables):
@@ -24,21 +26,34 @@ def vjp(function, variables):
     Returns:
         The outputs; what else; and `pullback(weights, wanted)`, from a dict of outputs'
         indices to numbers, and a list of some of `variables`, to the gradients of the
-        weighted sum: `None` where TensorFlow sees that it depends on none of one.
+        weighted sum: `None` where TensorFlow or PyTorch sees that it depends on none of
+        one.
 
     Raises:
-        NotImplementedError: the backend is neither TensorFlow nor JAX.
+        NotImplementedError: the backend has no gradients.
     """
-    return _choose(_taped_vjp, _traced_vjp)(function, variables)
+    way = of_backend(
+        "Gradients of gradients",
+        tensorflow=_taped_vjp,
+        jax=_traced_vjp,
+        torch=_kept_vjp,
+    )
+    return way(function, variables)
 
 
 def input_gradient(function, x):
     """Returns the gradient of `sum(function(x))` for `x`, differentiable again.
 
     Raises:
-        NotImplementedError: the backend is neither TensorFlow nor JAX.
+        NotImplementedError: the backend has no gradients.
     """
-    return _choose(_taped_input_gradient, _traced_input_gradient)(function, x)
+    way = of_backend(
+        "Gradients of gradients",
+        tensorflow=_taped_input_gradient,
+        jax=_traced_input_gradient,
+        torch=_kept_input_gradient,
+    )
+    return way(function, x)
 
 
 def replica_share(gradients):
@@ -46,14 +61,20 @@ def replica_share(gradients):
     return [scale_loss_for_distribution(gradient) for gradient in gradients]
 
 
-def _choose(tensorflow, jax):
+def of_backend(what, **ways):
+    """Returns that of `ways` which is named as the backend.
+
+    Raises:
+        NotImplementedError: none is; the message says that `what` needs one.
+    """
     backend = keras.backend.backend()
-    if backend not in ("tensorflow", "jax"):
+    if backend not in ways:
+        *others, last = ways
         raise NotImplementedError(
-            "Gradients of gradients need the TensorFlow or the JAX backend. "
+            f"{what} must run on the {', '.join(others)} or {last} backend. "
             f"Received: backend={backend!r}"
         )
-    return tensorflow if backend == "tensorflow" else jax
+    return ways[backend]
 
 
 def _taped_vjp(function, variables):
@@ -113,6 +134,45 @@ def _traced_input_gradient(function, x):
     _keep(updates)
     (gradient,) = transposed(jax.numpy.ones_like(y))
     return gradient
+
+
+def _kept_vjp(function, variables):
+    for variable in variables:
+        # A scope may have put numbers in the place of the variable's own.
+        variable.value.requires_grad_()
+    with torch.enable_grad():
+        outputs, made = function()
+
+    def pullback(weights, wanted):
+        targets = [outputs[index] for index in weights]
+        cotangents = [
+            weight * torch.ones_like(target)
+            for weight, target in zip(weights.values(), targets, strict=True)
+        ]
+        return kept_gradients(
+            targets, [variable.value for variable in wanted], cotangents
+        )
+
+    return outputs, made, pullback
+
+
+def _kept_input_gradient(function, x):
+    x = requiring(x)
+    with torch.enable_grad():
+        y = function(x)
+    return kept_gradients([y], [x], [torch.ones_like(y)])[0]
+
+
+def requiring(x):
+    """Returns a PyTorch tensor that gradients can be taken for."""
+    return x if x.requires_grad else x.detach().requires_grad_()
+
+
+def kept_gradients(targets, sources, cotangents):
+    """PyTorch's gradients of weighted sums, differentiable again, or `None`."""
+    return torch.autograd.grad(
+        targets, sources, cotangents, create_graph=True, allow_unused=True
+    )
 
 
 def _in_scope(function, mapping):

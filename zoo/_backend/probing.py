@@ -5,10 +5,14 @@ from keras import ops
 from keras.src import backend as keras_backend
 from keras.src.models.functional import operation_fn
 
+from zoo._backend.gradients import kept_gradients, of_backend, requiring
+
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 elif keras.backend.backend() == "jax":
     import jax
+elif keras.backend.backend() == "torch":
+    import torch
 
 
 def graph_of(model):
@@ -39,16 +43,12 @@ def probe(model, x, layers, training=False):
         activations.
 
     Raises:
-        NotImplementedError: the backend is neither TensorFlow nor JAX.
+        NotImplementedError: the backend has no gradients.
     """
-    backend = keras.backend.backend()
-    if backend not in ("tensorflow", "jax"):
-        raise NotImplementedError(
-            "Margins at hidden layers need the TensorFlow or the JAX backend. "
-            f"Received: backend={backend!r}"
-        )
+    run = of_backend(
+        "Margins at hidden layers", tensorflow=_taped, jax=_perturbed, torch=_kept
+    )
     (x,) = graph_of(model)._standardize_inputs(x)
-    run = _taped if backend == "tensorflow" else _perturbed
     scores, activations, pullback = run(model, x, layers, training)
     return scores, activations, lambda t: pullback(ops.cast(t, scores.dtype))
 
@@ -111,6 +111,22 @@ def _perturbed(model, x, layers, training):
     def pullback(cotangent):
         (gradients,) = transposed(cotangent)
         return [gradients[name] for name in layers]
+
+    return scores, activations, pullback
+
+
+def _kept(model, x, layers, training):
+    with torch.enable_grad():
+        scores, activations = _run_graph(
+            model, x, layers, training, lambda _, activation: requiring(activation)
+        )
+
+    def pullback(cotangent):
+        gradients = kept_gradients([scores], activations, [cotangent])
+        return [
+            torch.zeros_like(activation) if gradient is None else gradient
+            for gradient, activation in zip(gradients, activations, strict=True)
+        ]
 
     return scores, activations, pullback
 

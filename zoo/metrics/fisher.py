@@ -83,7 +83,7 @@ def fisher_trace(
     Raises:
         ValueError: an argument is not as above, `model` has no trainable weights, or
             its gradients are not finite.
-        NotImplementedError: the backend is neither TensorFlow nor JAX.
+        NotImplementedError: the backend has no gradients.
 
     Example:
 

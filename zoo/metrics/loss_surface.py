@@ -51,7 +51,7 @@ class LossSurface:
         ValueError: the data are empty or of two lengths, there is no loss, or it does
             not give values for each sample, or `model` is not built or has no trainable
             weights.
-        NotImplementedError: for derivatives, the backend is neither TensorFlow nor JAX.
+        NotImplementedError: for derivatives, the backend has no gradients.
 
     Example:
 

@@ -116,7 +116,7 @@ def layer_margins(
     Raises:
         ValueError: `model` is not as above, has no layer of a name in `layers`, or
             the labels are not classes, one for each image.
-        NotImplementedError: the backend is neither TensorFlow nor JAX.
+        NotImplementedError: the backend has no gradients.
 
     Example:
 

@@ -52,7 +52,7 @@ class LargeMarginModel(keras.Model):
     Raises:
         ValueError: an argument is not as above, or `model` has no layer of a name in
             `layers`.
-        NotImplementedError: on training, the backend is neither TensorFlow nor JAX.
+        NotImplementedError: on training, the backend has no gradients.
 
     Example:
 

@@ -77,7 +77,7 @@ class Play:
         """The spectral norm of what of `A` acts on differences of strategies."""
         inner = self.payoff - self.payoff.mean(axis=0)
         inner -= inner.mean(axis=1, keepdims=True)
-        # Zero where a player's best action never depends on the other's: any rate will do.
+        # Zero where the best action never depends on the other's: any rate will do.
         return np.linalg.norm(inner, 2) or np.ptp(self.payoff) or 1.0
 
     def play_row(self, x):
