@@ -123,9 +123,9 @@ class DenseSensing(SensingOperator):
         x = ops.reshape(x, (-1, self.shape[0] * self.shape[1]))
         if self.symmetric:
             # Off the diagonal, a packed entry stands for two.
-            x = _backend.take(
-                x, self._upper, axis=-1
-            ) + self._off_diagonal * _backend.take(x, self._lower, axis=-1)
+            twice = ops.cast(self._off_diagonal, x.dtype)
+            mirrored = twice * _backend.take(x, self._lower, axis=-1)
+            x = _backend.take(x, self._upper, axis=-1) + mirrored
         y = self._unit * ops.matmul(x, ops.cast(self.matrices, x.dtype))
         return ops.reshape(y, (*batch, -1))
 
