@@ -28,7 +28,7 @@ class Interpolation(MinimaStudy):
     experiment = "interpolation"
     title = "Large batches: the loss between minima"
     objective = ("SB_validation_accuracy", "max")
-    presets = {"quick": QUICK, "cpu": CPU, "paper": PAPER}
+    presets = {"quick": {**QUICK, "runs": 1}, "cpu": CPU, "paper": PAPER}
 
     def grid(self, hp, config):
         hp.Choice("network", config.network)
