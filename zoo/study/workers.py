@@ -70,7 +70,9 @@ def run(count, folder, progress):
         while running:
             time.sleep(0.2)
             _tell(folder, progress)
-            # It ends with code 0 once no worker is left to ask for trials.
+            if chief.poll() == 0:
+                # All is done; a worker that comes only now would wait for an answer.
+                break
             if chief.poll():
                 log = folder / "logs" / "chief.log"
                 raise OSError(

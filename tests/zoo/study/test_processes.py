@@ -139,6 +139,13 @@ def test_workers_share_the_grid_and_survive_a_kill(start, tmp_path):
     check_against_a_run_of_its_own(start, tmp_path)
 
 
+def test_a_worker_that_comes_too_late_is_not_waited_for(start, tmp_path):
+    code, output, errors = end(start("--workers=2", COIN_LATE="worker0"))
+    assert (code, errors) == (0, "")
+    assert "[6/6]" in output
+    assert len(table(tmp_path)) == 6
+
+
 @pytest.mark.skipif(not pathlib.Path("/proc/self").exists(), reason="needs /proc")
 def test_workers_end_with_their_parent(start, tmp_path):
     process = start("--workers=1", seconds=0.5)
