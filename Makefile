@@ -61,7 +61,8 @@ oldest:
 	.venv-oldest/bin/python -m pip install --quiet --upgrade pip
 	.venv-oldest/bin/python -m pip install --quiet --editable ".[test]" \
 		--constraint tests/oldest.txt
-	.venv-oldest/bin/python -m pytest --override-ini filterwarnings=default
+	.venv-oldest/bin/python -m pytest --override-ini filterwarnings=default \
+		--numprocesses=auto --dist=loadfile
 
 bench: $(INSTALLED)
 	$(VENV)/bin/python benchmarks/all.py

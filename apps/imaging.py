@@ -112,10 +112,7 @@ def bm3d(images, sigma):
 def check_bm3d(names):
     """Refuses BM3D among the denoisers where its package is missing."""
     if "bm3d" in names and importlib.util.find_spec("bm3d") is None:
-        raise ValueError(
-            "--denoiser=bm3d needs the package bm3d: "
-            "pip install 'keras-study-zoo[bm3d]'"
-        )
+        raise ValueError("--denoiser=bm3d needs the package bm3d: pip install bm3d")
 
 
 def picture_grid(pictures, columns=4):

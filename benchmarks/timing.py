@@ -45,8 +45,12 @@ def run_sections(description, sections):
     parser.add_argument("--only", default=",".join(sections), help="sections to run")
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     arguments = parser.parse_args()
+    chosen = arguments.only.split(",")
+    if unknown := set(chosen) - set(sections):
+        known = ", ".join(sections)
+        parser.error(f"--only={','.join(sorted(unknown))} must be of {known}")
     good = True
-    for name in arguments.only.split(","):
+    for name in chosen:
         print(f"\n## {name}\n")
         good &= sections[name](arguments.quick)
     return 0 if good else 1

@@ -5,6 +5,10 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
+
+from zoo import _backend
+from zoo.layers.ghost_batch_norm import BATCH_NORMS, channels_last, moments
 
 
 def reestimate_batch_norm(model: keras.Model, data: Iterable[Any]) -> None:
@@ -13,15 +17,19 @@ def reestimate_batch_norm(model: keras.Model, data: Iterable[Any]) -> None:
     Weights moved by hand (averaged, interpolated, loaded without statistics) leave
     running statistics that belong to other weights. This runs the model in training
     mode over `data`, each layer normalising whole batches (ghosts too), and sets the
-    exact mean and variance over all batches, not a moving average:
+    exact mean and variance over all that the layer was given, not a moving average:
 
     `mean = sum_b n_b mean_b / N`,
     `variance = sum_b n_b (variance_b + mean_b^2) / N - mean^2`
 
+    over the calls `b` of the layer, with `n_b` positions that no mask hides: rows, or
+    pixels of them. A batch without rows counts for nothing, and a layer that none
+    reaches in training mode keeps what it has.
+
     All other state (weights, random seeds, metrics, optimizer) is as before, whatever
-    interrupts the run. Frozen layers are measured too. Layers that act
-    only in training, such as dropout, act, as they did when the running statistics
-    were first taken.
+    interrupts the run. Frozen layers are measured too. Layers that act only in
+    training, such as dropout, act, as they did when the running statistics were first
+    taken.
 
     Args:
         model: `keras.Model`, built.
@@ -29,7 +37,9 @@ def reestimate_batch_norm(model: keras.Model, data: Iterable[Any]) -> None:
             inputs, such as a finite `tf.data.Dataset`.
 
     Raises:
-        ValueError: `model` has no batch normalisation, or `data` no batch.
+        ValueError: `model` is not built, has no batch normalisation, or one that is a
+            subclass with a `call` of its own or runs in compiled code; or `data` holds
+            nothing.
 
     Example:
 
@@ -59,43 +69,83 @@ def reestimate_batch_norm(model: keras.Model, data: Iterable[Any]) -> None:
         raise ValueError(
             f"model must have a BatchNormalization layer. Received: model={model.name}"
         )
+    for layer in layers:
+        if not layer.built:
+            raise ValueError(
+                f"`model` must be built. Received: model={model.name}, with the layer "
+                f"{layer.path} that is not"
+            )
+        if type(layer).call not in [kind.call for kind in BATCH_NORMS]:
+            raise ValueError(
+                "`model` must have no BatchNormalization layer with a `call` of its "
+                f"own. Received: model={model.name}, with the layer {layer.path}"
+            )
     state = [(variable, variable.numpy()) for variable in model.variables]
-    # The running statistics become those of the last batch.
-    during = {"momentum": 0.0, "virtual_batch_size": None, "trainable": True}
+    # Calls leave the running statistics to us.
+    during = {"momentum": 1.0, "virtual_batch_size": None, "trainable": True}
     settings = [
         (layer, name, getattr(layer, name))
         for layer in layers
         for name, value in during.items()
         if getattr(layer, name, value) != value
     ]
-    sums = [np.zeros((2, *layer.moving_mean.shape)) for layer in layers]
-    rows = 0
+    sums = [np.zeros((3, *layer.moving_mean.shape)) for layer in layers]
     try:
         for layer, name, _ in settings:
             setattr(layer, name, during[name])
+        for layer, total in zip(layers, sums, strict=True):
+            layer.call = _measuring(layer, total)
         for batch in data:
             inputs = batch[0] if isinstance(batch, tuple) else batch
-            model(inputs, training=True)
-            count = keras.tree.flatten(inputs)[0].shape[0]
-            rows += count
-            for layer, total in zip(layers, sums, strict=True):
-                mean = layer.moving_mean.numpy().astype("float64")
-                variance = layer.moving_variance.numpy().astype("float64")
-                total += count * np.stack([mean, variance + mean**2])
-                # A layer that cannot use the next batch (one row) leaves these alone.
-                _assign(layer, *(total / rows))
+            if keras.tree.flatten(inputs)[0].shape[0]:
+                model(inputs, training=True)
     finally:
+        for layer in layers:
+            vars(layer).pop("call", None)
         for layer, name, value in settings:
             setattr(layer, name, value)
         for variable, value in state:
             variable.assign(value)
-    if not rows:
+    if not any(map(np.any, sums)):
         raise ValueError("`data` must hold at least one batch. Received: none")
     for layer, total in zip(layers, sums, strict=True):
-        _assign(layer, *(total / rows))
+        _assign(layer, total)
 
 
-def _assign(layer, mean, square):
+def _measuring(layer, total):
+    """Returns a layer's `call` that adds what it is given to `total`."""
+    call = layer.call
+
+    # The names are those by which Keras hands arguments on.
+    def measuring(inputs, training=None, mask=None):
+        if training:
+            if not _backend.is_concrete(inputs):
+                raise ValueError(
+                    "`model` must call its layers eagerly. "
+                    f"Received: model with {layer.path} in compiled code"
+                )
+            whole = (
+                None if part is None else _backend.cut_ghosts(part, None)[0]
+                for part in channels_last(inputs, mask, layer.axis)
+            )
+            mean, variance, count = (
+                ops.convert_to_numpy(statistic)[0].astype("float64")
+                for statistic in moments(*whole)
+            )
+            total[0] += count
+            total[1] += count * mean
+            total[2] += count * (variance + mean**2)
+            # For a batch that has no statistics of its own: one row of ghosts.
+            _assign(layer, total)
+        return call(inputs, training=training, mask=mask)
+
+    return measuring
+
+
+def _assign(layer, total):
+    if not total[0].all():
+        return
+    mean, square = total[1:] / total[0]
     variance = np.maximum(square - mean**2, 0)
     layer.moving_mean.assign(mean)
     layer.moving_variance.assign(variance)

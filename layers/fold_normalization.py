@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo.layers.ghost_batch_norm import BATCH_NORMS
 from zoo.layers.real_spectral_norm import RealSpectralNormConv2D
 
 CONVOLUTIONS = (keras.layers.Conv2D, RealSpectralNormConv2D)
@@ -19,10 +20,10 @@ def fold_normalization(model: keras.Model) -> keras.Model:
     `scale = gamma / sqrt(moving_variance + epsilon)`,
     `kernel * scale`, `beta + scale * (bias - moving_mean)`
 
-    All else is copied. The copy predicts as `model` does, up to rounding, at less cost,
-    and can be saved and exported without this package. It is not compiled, and
-    training it trains another model. Convolutions inside wrappers and subclassed layers
-    stay as they are.
+    LoRA is merged into the kernels of convolutions, and all else is copied. The copy
+    predicts as `model` does, up to rounding, at less cost, and can be saved and
+    exported without this package. It is not compiled, and training it trains another
+    model. Convolutions inside wrappers, and layers of subclasses, stay as they are.
 
     Args:
         model: functional or built sequential `keras.Model`; nested ones are folded too.
@@ -57,9 +58,9 @@ def fold_normalization(model: keras.Model) -> keras.Model:
         config = layer.get_config()
         if type(layer) not in CONVOLUTIONS:
             return type(layer).from_config(config)
-        if type(layer) is RealSpectralNormConv2D:
-            for name in ("norm", "image_size", "mode"):
-                del config[name]
+        # What the kernel that is copied holds already.
+        for name in ("norm", "image_size", "mode", "lora_rank", "lora_alpha"):
+            config.pop(name, None)
         config["use_bias"] = layer.use_bias or layer.name in norms
         return keras.layers.Conv2D.from_config(config)
 
@@ -82,9 +83,7 @@ def _followers(model):
     """Returns the batch normalisations that can be folded, by their convolutions."""
     norms = {}
     for norm in model.layers:
-        if not isinstance(norm, keras.layers.BatchNormalization):
-            continue
-        if len(norm._inbound_nodes) != 1:
+        if type(norm) not in BATCH_NORMS or len(norm._inbound_nodes) != 1:
             continue
         layer = norm.input._keras_history.operation
         if (

@@ -129,11 +129,7 @@ class GhostBatchNorm(keras.layers.BatchNormalization):
                 "mask must have one dimension less than inputs. "
                 f"Received: mask.shape={mask.shape}, inputs.shape={inputs.shape}"
             )
-        x = ops.cast(inputs, at_least_float32(inputs.dtype))
-        x = ops.moveaxis(x, self.axis, -1)
-        if mask is not None:
-            mask = ops.broadcast_to(ops.expand_dims(mask, -1), ops.shape(inputs))
-            mask = ops.moveaxis(ops.cast(mask, "bool"), self.axis, -1)
+        x, mask = channels_last(inputs, mask, self.axis)
         if mask is None and not self._renorm and _backend.has_ghost_norm():
             gamma, beta = self._affine(x.dtype)
             outputs, mean, variance, count = _backend.ghost_norm(
@@ -155,8 +151,8 @@ class GhostBatchNorm(keras.layers.BatchNormalization):
         masks = (
             [None] * len(blocks) if mask is None else _backend.cut_ghosts(mask, size)
         )
-        moments = zip(*map(_moments, blocks, masks), strict=True)
-        mean, variance, count = map(_backend.join, moments)
+        found = zip(*map(moments, blocks, masks), strict=True)
+        mean, variance, count = map(_backend.join, found)
 
         gamma, beta = self._affine(x.dtype)
         valid = count >= 2
@@ -227,7 +223,20 @@ class GhostBatchNorm(keras.layers.BatchNormalization):
         return config
 
 
-def _moments(x, mask):
+# Those whose normalisation is known: subclasses may do more.
+BATCH_NORMS = (keras.layers.BatchNormalization, GhostBatchNorm)
+
+
+def channels_last(inputs, mask, axis):
+    """Returns inputs in float32 at least, and a mask of their shape or `None`."""
+    x = ops.cast(inputs, at_least_float32(inputs.dtype))
+    if mask is not None:
+        mask = ops.broadcast_to(ops.expand_dims(mask, -1), ops.shape(inputs))
+        mask = ops.moveaxis(ops.cast(mask, "bool"), axis, -1)
+    return ops.moveaxis(x, axis, -1), mask
+
+
+def moments(x, mask):
     """Mean, variance and count of the positions, each `[ghosts, channels]`."""
     if mask is None:
         # ops.moments stops a gradient of second order; ops.mean is float32 on JAX.
@@ -263,7 +272,8 @@ def to_ghost_batch_norm(
 
     Raises:
         ValueError: `model` is no functional or built sequential model, has no batch
-            normalisation, or has one inside another layer (a wrapper, a subclass).
+            normalisation, or has one inside another layer (a wrapper, a subclass) or
+            of a subclass of its own.
 
     Example:
 
@@ -280,7 +290,7 @@ def to_ghost_batch_norm(
 
     def convert(layer):
         config = layer.get_config()
-        if not isinstance(layer, keras.layers.BatchNormalization):
+        if type(layer) not in BATCH_NORMS:
             return layer.__class__.from_config(config)
         # Raises what from_config would bury in a TypeError.
         GhostBatchNorm(
@@ -300,10 +310,10 @@ def to_ghost_batch_norm(
             f"model must have a BatchNormalization layer. Received: model={model.name}"
         )
     for layer in layers:
-        if not isinstance(layer, GhostBatchNorm):
+        if type(layer) is not GhostBatchNorm:
             raise ValueError(
                 "model must have its BatchNormalization layers in functional or "
-                "sequential models, not inside other layers. "
+                "sequential models, not inside other layers, and of no subclass. "
                 f"Received: model={model.name}, with the layer {layer.path}"
             )
     copy.set_weights(model.get_weights())

@@ -33,8 +33,10 @@ class LdampBlock(keras.layers.Layer):
     deviation `level`: what denoisers are trained for. For other operators it does not:
     with blurs or masks a stack of blocks may diverge.
 
-    The divergence is estimated with probes that the seed fixes and all images share.
-    No gradient passes through the slope: trained through it, networks diverge.
+    The divergence is estimated with probes that the seed fixes and all images share,
+    of the denoiser as it is in inference, in training too: dropout would draw another
+    mask for each probe. No gradient passes through the slope: trained through it,
+    networks diverge.
 
     All is in float32, or in float64 if the operator is, but what a denoiser of half
     precision does in it.
@@ -126,13 +128,15 @@ class LdampBlock(keras.layers.Layer):
     def call(self, y, state=None, training=None):
         v, r, level = self.pseudo_data(y, state)
         x = self.denoise(r, level, training)
-        return x, v, self._slope(r, level, x, training)
+        # Where training changes the denoiser, what it gave is no use for the slope.
+        same = not training or not _training_matters(self.denoiser)
+        return x, v, self._slope(r, level, x if same else None)
 
     def pseudo_data(
         self, y: Array, state: tuple[Array, Array, Array] | None = None
     ) -> tuple[Array, Array, Array]:
         """Returns `v+`, `r` and the noise levels `[batch]`."""
-        v = self.operator.to_measurements(y)
+        v = self.operator.measured(y)
         x = 0.0
         if state is not None:
             x, last, slope = state
@@ -156,12 +160,12 @@ class LdampBlock(keras.layers.Layer):
             given = given, ops.cast(level, dtype)
         return ops.cast(self.denoiser(given, training=training), images.dtype)
 
-    def _slope(self, r, level, x, training):
+    def _slope(self, r, level, x):
         if not self.onsager:
             return ops.zeros_like(level)[:, None]
         shape = self.operator.image_shape
         divergence = monte_carlo_divergence(
-            lambda images: self.denoise(images, level, training),
+            lambda images: self.denoise(images, level, training=False),
             r,
             gaussian_probes(shape, self.probes, self.seed),
             x,
@@ -269,6 +273,15 @@ def check_values(operator, y):
             f"Received: y of images with a root mean square of {size:g}"
         )
     return y
+
+
+def _training_matters(denoiser):
+    """Whether a layer of it, other than models, takes `training`."""
+    return any(
+        layer._call_has_training_arg
+        for layer in denoiser._flatten_layers()
+        if not getattr(layer, "inputs", None)
+    )
 
 
 def _energy(v):

@@ -11,9 +11,11 @@ from keras import ops
 from zoo.layers.checks import check_count
 from zoo.layers.convolution_norm import convolution_bound, convolution_norm
 from zoo.layers.cosine_dense import at_least_float32
+from zoo.layers.ghost_batch_norm import BATCH_NORMS
 from zoo.layers.real_spectral_norm import RealSpectralNormConv2D, check_size
 
-CONTRACTIONS = ("linear", "relu", "relu6", "sigmoid", "softplus", "softsign", "tanh")
+NAMES = ("linear", "relu", "relu6", "sigmoid", "softplus", "softsign", "tanh")
+CONTRACTIONS = tuple(map(keras.activations.get, NAMES))
 IDENTITIES = (keras.layers.Dropout, keras.layers.Flatten, keras.layers.Reshape)
 
 
@@ -60,7 +62,8 @@ def lipschitz_report(
 
     in inference, for a chain `N` of layers. Where the output of a chain is added to, or
     subtracted from, the model's own input (a denoiser whose network is the noise), the
-    product bounds the chain, which is `model(x) - x` up to its sign.
+    product bounds the chain, which is `model(x) - x` up to its sign; where the input is
+    subtracted from it, the chain is `model(x) + x`.
 
     | layer | norm |
     | --- | --- |
@@ -129,10 +132,11 @@ def _chain(model):
         return None, "the model has several inputs or outputs"
     image, tensor, what = model.inputs[0], model.outputs[0], "bounds the model"
     layer, parents = _origin(tensor)
-    if isinstance(layer, (keras.layers.Add, keras.layers.Subtract)):
+    if type(layer) in (keras.layers.Add, keras.layers.Subtract):
         others = [parent for parent in parents if parent is not image]
         if len(others) == len(parents) - 1 == 1:
-            (tensor,), what = others, "bounds model(x) - x"
+            negated = type(layer) is keras.layers.Subtract and parents[1] is image
+            (tensor,), what = others, f"bounds model(x) {'+' if negated else '-'} x"
     chain = []
     while tensor is not image:
         layer, parents = _origin(tensor)
@@ -153,9 +157,8 @@ def _origin(tensor):
 def _norm(layer, size, steps):
     """Returns a bound of a layer's Lipschitz constant, or `None`, and why."""
     activation = getattr(layer, "activation", keras.activations.linear)
-    name = getattr(activation, "__name__", str(activation))
-    if name not in CONTRACTIONS:
-        return None, f"activation {name}"
+    if activation not in CONTRACTIONS:
+        return None, f"activation {getattr(activation, '__name__', activation)}"
     if type(layer) in (keras.layers.Conv2D, RealSpectralNormConv2D):
         if layer.strides != (1, 1) or layer.padding != "same" or layer.groups != 1:
             return None, "strides, groups or padding"
@@ -171,7 +174,7 @@ def _norm(layer, size, steps):
         kernel = ops.convert_to_numpy(ops.cast(layer.kernel, dtype))
         norm = np.linalg.norm(kernel.astype("float64"), 2)
         return float(norm), "largest singular value"
-    if isinstance(layer, keras.layers.BatchNormalization):
+    if type(layer) in BATCH_NORMS:
         variance = ops.convert_to_numpy(layer.moving_variance).astype("float64")
         gamma = ops.convert_to_numpy(layer.gamma) if layer.scale else 1.0
         norm = np.max(np.abs(gamma) / np.sqrt(variance + layer.epsilon))

@@ -1,11 +1,13 @@
 """A head of cosines for very many classes, trained on a sample of them."""
 
+import numbers
 from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
 
+from zoo import _backend
 from zoo._types import Array
 from zoo.layers.checks import check_count, check_seed
 from zoo.layers.cosine_dense import (
@@ -31,11 +33,14 @@ class PartialCosineDense(keras.layers.Layer):
 
     and returns these cosines. So a step reads and changes a part of the kernel only.
     In inference, or without labels, it returns the cosines to all classes, as
-    `CosineDense` does. With `sample_rate=1` it trains as `CosineDense` with the loss.
+    `CosineDense` does, and with labels adds the loss among all classes, which
+    `evaluate` and `validation_data` report: more than the loss among a sample. With
+    `sample_rate=1` it trains as `CosineDense` with the loss.
 
     Its model needs no other loss, `compile("sgd")`, and metrics would compare labels
     with places in the sample: measure with a second model from the same layers that
-    gives the head no labels, as in the example.
+    gives the head no labels, as in the example. `fit` weighs no loss that a layer adds:
+    its `sample_weight` and `class_weight` have no effect.
 
     The sample must have room for the classes of each batch. More labels than it has
     places are refused where their number is known; where it is not, as in `fit`, the
@@ -65,7 +70,7 @@ class PartialCosineDense(keras.layers.Layer):
     Call arguments:
         inputs: `[..., features]`, one leading dimension or more.
         labels: integers, `[...]` or `[..., 1]`, or `None`.
-        training: bool.
+        training: bool, whether to take a sample.
 
     Returns:
         Cosines, `[..., units]`, or `[..., sample]` in training with labels.
@@ -132,14 +137,19 @@ class PartialCosineDense(keras.layers.Layer):
 
     def call(self, inputs, labels=None, training=None):
         inputs = ops.cast(inputs, at_least_float32(self.compute_dtype))
-        if labels is None or not training:
+        if labels is None:
             return _cosines(inputs, self.kernel)
         labels = ops.cast(labels, "int32")
         if len(labels.shape) == len(inputs.shape):
             labels = ops.squeeze(labels, axis=-1)
-        classes = self.draw(labels)
-        cosines = _cosines(inputs, ops.take(self.kernel, classes, axis=0))
-        self.add_loss(self.loss(self._places(labels, classes), cosines))
+        kernel = self.kernel
+        if training:
+            classes = self.draw(labels)
+            labels, kernel = self._places(labels, classes), ops.take(kernel, classes, 0)
+        cosines = _cosines(inputs, kernel)
+        loss = self.loss(labels, cosines)
+        # Keras divides by the replicas both the loss and what a layer adds.
+        self.add_loss(_backend.unscale_loss_for_distribution(loss))
         return cosines
 
     def draw(self, labels: Array) -> Array:
@@ -224,7 +234,7 @@ def _check_loss(loss, units):
 
 
 def _check_rate(rate):
-    number = isinstance(rate, int | float) and not isinstance(rate, bool)
+    number = isinstance(rate, numbers.Real) and not isinstance(rate, bool)
     if number and 0 < rate <= 1:
         return float(rate)
     raise ValueError(

@@ -56,7 +56,7 @@ class RealSpectralNormConv2D(keras.layers.Conv2D):
             to `norm`. Defaults to `"clip"`.
         padding: `"same"`; no other has this norm.
         **kwargs: every other argument of `keras.layers.Conv2D`, where `strides` and
-            `groups` must be 1.
+            `groups` must be 1. It takes no LoRA.
 
     Call arguments:
         inputs: `[batch, height, width, channels]`.
@@ -106,7 +106,7 @@ class RealSpectralNormConv2D(keras.layers.Conv2D):
             check_count("kernel_size", size)
         check_choice("padding", padding, ("same",))
         super().__init__(filters, kernel_size, padding=padding, **kwargs)
-        allowed = {"strides": (1, 1), "groups": 1}
+        allowed = {"strides": (1, 1), "groups": 1, "lora_rank": None}
         for name, value in allowed.items():
             given = getattr(self, name)
             if given != value:
@@ -135,6 +135,12 @@ class RealSpectralNormConv2D(keras.layers.Conv2D):
         if kwargs.get("name") == "kernel":
             kwargs["autocast"] = False
         return super().add_weight(*args, **kwargs)
+
+    def enable_lora(self, rank, *args, **kwargs):
+        raise ValueError(
+            "`enable_lora` must not be called on a RealSpectralNormConv2D. "
+            f"Received: rank={rank!r}"
+        )
 
     def call(self, inputs, training=None):
         kernel = ops.cast(self.kernel, self.u.dtype)

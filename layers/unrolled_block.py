@@ -1,5 +1,7 @@
 """What every block of an unrolled iteration is."""
 
+import numbers
+
 import keras
 import numpy as np
 from keras import ops
@@ -156,7 +158,7 @@ def check_shrinkage(shrinkage, block):
 
 def check_damping(damping):
     """Returns the share of a step that is made."""
-    number = isinstance(damping, (int, float)) and not isinstance(damping, bool)
+    number = isinstance(damping, numbers.Real) and not isinstance(damping, bool)
     if not number or not 0 < damping <= 1:
         raise ValueError(
             "`damping` must be a number above 0, up to 1. "

@@ -1,9 +1,10 @@
-"""Checks of constructor arguments, one line each."""
+"""Checks of arguments and shapes, one line each."""
 
 import math
 import numbers
 
 import keras
+import numpy as np
 
 
 def check_number(name, value, low=-math.inf, high=math.inf, allowed=None):
@@ -45,6 +46,21 @@ def check_integer(name, value, low=None, high=math.inf):
     raise ValueError(f"`{name}` must be {allowed}. Received: {name}={value!r}")
 
 
+def check_labels(labels, samples, classes):
+    """Returns labels `[samples]` as int32.
+
+    Raises:
+        ValueError: they are of another shape, or no integers from 0 to `classes - 1`.
+    """
+    labels = np.asarray(labels)
+    if labels.shape != (samples,) or not np.isin(labels, np.arange(classes)).all():
+        raise ValueError(
+            f"`labels` must be integers from 0 to {classes - 1}, of shape "
+            f"({samples},). Received: labels of shape {labels.shape}: {labels}"
+        )
+    return labels.astype("int32")
+
+
 def check_choice(name, value, choices):
     """Returns `value`.
 
@@ -78,3 +94,10 @@ def check_dtype(dtype):
             f"`dtype` must be 'float32' or 'float64'. Received: dtype={dtype!r}"
         )
     return dtype
+
+
+def same_sizes(shape, other):
+    """Whether two shapes are the same, as far as their sizes are known."""
+    return len(shape) == len(other) and all(
+        one == two or None in (one, two) for one, two in zip(shape, other, strict=True)
+    )

@@ -119,7 +119,7 @@ class CriticalPeriodsStudy(Study):
             self.check_numbers(config, "deficit_epochs", 0, 1e6, int)
             config.deficit_epochs.sort()
             if not self.lengths(config):
-                raise ValueError("--deficit_epochs must hold a number above 0")
+                raise ValueError("--deficit_epochs=0 must hold a number above 0")
         refuse_hyperband(config, "changes the epochs, which are what is compared")
         if config.learning_rate <= 0:
             raise ValueError(f"--learning_rate={config.learning_rate} must be above 0")

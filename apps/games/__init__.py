@@ -16,7 +16,7 @@ Five experiments, all of them or those of `--experiment`:
 
     python -m zoo.apps.games                           # quick: all figures in small
     python -m zoo.apps.games --experiment=matrix,dynamics
-    python -m zoo.apps.games --preset=cpu              # about half an hour each
+    python -m zoo.apps.games --preset=cpu              # 3 to 34 minutes each
     python -m zoo.apps.games --preset=paper            # batches of 8,000: a GPU
 """
 

@@ -9,6 +9,7 @@ from zoo.apps.large_batch.common import NETWORKS, LargeBatchStudy
 from zoo.data import steps_per_epoch
 from zoo.metrics import EvaluateAtUpdates, LossSurface
 from zoo.study import deviation, distribute, evaluate, fit, jit_compile, load_data
+from zoo.study.report import counted
 from zoo.study.tuning import around, hold, refuse_hyperband
 
 BATCHES = ("SB", "LB")
@@ -219,7 +220,7 @@ class MinimaStudy(LargeBatchStudy):
             )
         return (
             f"{' '.join(sentences)} Adam, learning rate {config.learning_rate}, "
-            f"{config.epochs} epochs, {config.runs} seeds."
+            f"{counted(config.epochs, 'epoch')}, {counted(config.runs, 'seed')}."
         )
 
     def _dataset(self, network, datasets):

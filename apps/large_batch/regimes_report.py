@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from zoo.study import Section, deviation, format_mean, new_figure, plot_band
+from zoo.study.report import counted
 
 NAMES = {
     "SB": "small batch",
@@ -68,10 +69,11 @@ def _settings(dataset, source, config):
     text = (
         f"Data: {dataset}, {source}. Network: {config.model}. SGD with momentum "
         f"{config.momentum}, learning rate {config.learning_rate} for batches of "
-        f"{config.batch_size}, {config.epochs} epochs, {config.runs} seeds. Large "
-        f"batches have {config.large_batch_size} images, ghosts "
-        f"{config.virtual_batch_size}; the regimes LR, LE and GBN+LE scale the "
-        f"learning rate by the rule `{config.lr_rule}`. The published numbers are "
+        f"{config.batch_size}, {counted(config.epochs, 'epoch')}, "
+        f"{counted(config.runs, 'seed')}. Large batches have "
+        f"{config.large_batch_size} images, ghosts {config.virtual_batch_size}; the "
+        "regimes LR, LE and GBN+LE scale the learning rate by "
+        f"the rule `{config.lr_rule}`. The published numbers are "
         "those of ResNet-50 on CIFAR: compare differences, not values."
     )
     return Section(f"Setting: {dataset}", text)

@@ -6,6 +6,7 @@ from absl import flags
 from zoo.data import corrupt_labels
 from zoo.models import convnet
 from zoo.study import distribute, fit, jit_compile, load_data
+from zoo.study.report import counted
 from zoo.study.tuning import Comparison, around, between, hold
 
 
@@ -78,8 +79,8 @@ class MarginStudy(Comparison):
         return (
             f"Data: {data.name}, {data.source}; {len(data.train[0])} images of "
             f"{'x'.join(map(str, data.input_shape))} to train on. Adam, learning rate "
-            f"{config.learning_rate}, batches of {config.batch_size}, {config.epochs} "
-            f"epochs, {config.runs} seeds."
+            f"{config.learning_rate}, batches of {config.batch_size}, "
+            f"{counted(config.epochs, 'epoch')}, {counted(config.runs, 'seed')}."
         )
 
 

@@ -188,7 +188,7 @@ class Methods(SensingStudy):
                     results,
                     config,
                     condition,
-                    "Its methods and ours",
+                    "The report's methods and ours",
                     "ours",
                     lambda name: not METHODS[name].general,
                 ),

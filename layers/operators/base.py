@@ -13,7 +13,7 @@ from zoo._backend.compiling import widest_float
 from zoo._types import Array
 from zoo.layers.checks import check_bool
 from zoo.layers.operators.checks import check_image_shape, check_measurement_shape
-from zoo.layers.operators.solve import conjugate_gradients, extreme_eigenvalue, inner
+from zoo.layers.operators.solve import extreme_eigenvalue, inner, shifted_solution
 
 # Of images up to this number of pixels, spectra are those of the dense matrix.
 LARGEST_EXACT = 1024
@@ -30,6 +30,9 @@ class LinearOperator(keras.layers.Layer):
 
     All is computed in float32, or in float64 in a layer of that dtype; half precision
     rounds neither images nor measurements.
+
+    Weights belong together, as a mask and the eigenvalues of `A^T A` do: `set_weights`
+    takes all of them. One that is assigned alone leaves the others as they are.
 
     Args:
         image_shape: three ints, `(H, W, C)` of an image.
@@ -72,7 +75,7 @@ class LinearOperator(keras.layers.Layer):
         self.image_shape = check_image_shape(image_shape)
         self.measurement_shape = check_measurement_shape(measurement_shape)
         self.is_complex = check_bool("is_complex", is_complex)
-        self._extremes: dict[str, float] = {}
+        self._extremes: dict[str, tuple[Any, float]] = {}
         # The weights are there from the constructor on.
         self.built = True
 
@@ -108,6 +111,33 @@ class LinearOperator(keras.layers.Layer):
     def normal(self, x: Array) -> Array:
         """Returns `A^T A x` of a tensor of images."""
         return self.transpose(self.measure(x))
+
+    def zero_unmeasured(self, y: Array) -> Array:
+        """Returns `measured` of a tensor of measurements."""
+        return y
+
+    def measured(self, y: Array) -> Array:
+        """Returns measurements with 0 in place of what the operator does not measure.
+
+        `A^T y` is the same without them, a distance `|A x - y|` is not.
+
+        Args:
+            y: `[batch, *measurement_shape]`.
+
+        Returns:
+            `[batch, *measurement_shape]`, a tensor in `measurement_dtype`.
+
+        Raises:
+            ValueError: `y` is not as above.
+
+        Example: the second pixel is not seen.
+
+        >>> from zoo.layers.operators import PixelMask
+        >>> y = np.array([[[[4.0], [9.0]]]])
+        >>> np.asarray(PixelMask((1, 2, 1), [[1, 0]]).measured(y)).ravel()
+        array([4., 0.], dtype=float32)
+        """
+        return self.zero_unmeasured(self.to_measurements(y))
 
     def adjoint(self, y: Array) -> Array:
         """Returns `A^T y`, the real part of `A^H y`, `[batch, H, W, C]`.
@@ -149,7 +179,8 @@ class LinearOperator(keras.layers.Layer):
         `argmin_x |A x - y|^2 / 2 + |x - z|^2 / (2 step)`
 
         It is in closed form where the kind has one, and else by conjugate gradients
-        from `z`. A loop of one `y` and `step` is faster with `prox_map`.
+        from `z`, which JAX differentiates once, backwards, for `z`, `y` and `step`. A
+        loop of one `y` and `step` is faster with `prox_map`.
 
         Args:
             z: `[batch, H, W, C]`.
@@ -199,9 +230,7 @@ class LinearOperator(keras.layers.Layer):
         if self.tightness is not None:
             weight = step / (1 + self.tightness * step)
             return z + weight * (constants - self.normal(z))
-        return conjugate_gradients(
-            lambda x: self.normal(x) + x / step, constants + z / step, z
-        )
+        return shifted_solution(self.normal, 1 / step, constants + z / step, z)
 
     def operator_norm(self) -> float:
         """Returns the largest singular value of `A`, a float.
@@ -211,6 +240,9 @@ class LinearOperator(keras.layers.Layer):
         products with `A^T A`, from below: to 1e-8 of it for blurs with smooth kernels,
         and to about 4e-7 where many singular values crowd below the largest. On JAX
         without float64, what is not closed is rounded as float32.
+
+        It is kept, and computed anew once weights have changed. In a trace, where they
+        cannot be looked at, it is what was computed last.
         """
         return math.sqrt(max(self._extreme("largest"), 0.0))
 
@@ -292,16 +324,20 @@ class LinearOperator(keras.layers.Layer):
 
     def to_step(self, step: float | Array) -> Array:
         """Returns `step` as a tensor that broadcasts over images."""
-        if not ops.is_tensor(step):
+        if not (ops.is_tensor(step) or isinstance(step, keras.Variable)):
+            # Keras would round a number to float32.
             step = ops.convert_to_numpy(step)
-        if _backend.is_concrete(step):
-            values = np.asarray(ops.convert_to_numpy(step), "float64")
-            if values.ndim > 1 or not (np.isfinite(values) & (values > 0)).all():
+        step = ops.cast(step, self.float_dtype)
+        # This reads a variable, which has no value to look at in a graph.
+        column = ops.reshape(step, (-1, 1, 1, 1))
+        if _backend.is_concrete(column):
+            values = ops.convert_to_numpy(column).ravel()
+            if len(step.shape) > 1 or not (np.isfinite(values) & (values > 0)).all():
                 raise ValueError(
                     "`step` must be a finite number above 0, or one an image. "
                     f"Received: step={values}"
                 )
-        return ops.reshape(ops.cast(step, self.float_dtype), (-1, 1, 1, 1))
+        return column
 
     def add_data(self, name: str, array: np.ndarray) -> keras.Variable:
         """Returns a weight of `float_dtype` that holds `array` and is not trained."""
@@ -314,18 +350,14 @@ class LinearOperator(keras.layers.Layer):
             autocast=False,
         )
 
-    def set_weights(self, weights):
-        super().set_weights(weights)
-        self._extremes = {}
-
-    def load_own_variables(self, store):
-        super().load_own_variables(store)
-        self._extremes = {}
-
     def _extreme(self, end):
-        if end not in self._extremes:
-            self._extremes[end] = self.compute_extreme(end)
-        return self._extremes[end]
+        """Returns what was computed for the weights as they are, or last in a trace."""
+        state = _hashes(self.weights)
+        before, value = self._extremes.get(end, (None, None))
+        if value is None or state not in (None, before):
+            value = self.compute_extreme(end)
+            self._extremes[end] = state, value
+        return value
 
     def _unit_images(self):
         n = self.num_pixels
@@ -363,6 +395,15 @@ class LinearOperator(keras.layers.Layer):
         config = super().get_config()
         del config["trainable"]
         return {**config, "image_shape": self.image_shape}
+
+
+def _hashes(weights):
+    """Returns what tells the values of weights apart, or `None` in a trace."""
+    # Keras has TensorFlow's variables for tensors: this reads them.
+    values = [ops.reshape(weight, (-1,)) for weight in weights]
+    if not all(map(_backend.is_concrete, values)):
+        return None
+    return [hash(ops.convert_to_numpy(value).tobytes()) for value in values]
 
 
 def _is_complex(x):

@@ -66,18 +66,15 @@ class Stack(LinearOperator):
         self._stops = [sum(sizes[: index + 1]) for index in range(len(sizes))]
 
     def measure(self, x: Array) -> Array:
-        return ops.concatenate([self._part(one, x) for one in self.operators], axis=1)
+        return self._join([operator.measure(x) for operator in self.operators])
 
     def transpose(self, y: Array) -> Array:
-        x = 0
-        for operator, part in zip(
-            self.operators, ops.split(y, self._stops[:-1], axis=1), strict=True
-        ):
-            if self.is_complex and not operator.is_complex:
-                part = ops.real(part)
-            part = ops.reshape(part, (-1, *operator.measurement_shape))
-            x = x + operator.transpose(part)
-        return x
+        parts = zip(self.operators, self._split(y), strict=True)
+        return sum(operator.transpose(part) for operator, part in parts)
+
+    def zero_unmeasured(self, y: Array) -> Array:
+        parts = zip(self.operators, self._split(y), strict=True)
+        return self._join([operator.zero_unmeasured(part) for operator, part in parts])
 
     def normal(self, x: Array) -> Array:
         return sum(operator.normal(x) for operator in self.operators)
@@ -85,12 +82,26 @@ class Stack(LinearOperator):
     def rank_bound(self) -> int:
         return sum(operator.rank_bound() for operator in self.operators)
 
-    def _part(self, operator, x):
-        y = operator.measure(x)
-        y = ops.reshape(y, (-1, math.prod(operator.measurement_shape)))
-        if self.is_complex and not operator.is_complex:
-            y = join(y, ops.zeros_like(y))
-        return y
+    def _split(self, y):
+        """Returns the measurements of each operator, in its shape."""
+        parts = []
+        for operator, part in zip(
+            self.operators, ops.split(y, self._stops[:-1], axis=1), strict=True
+        ):
+            if self.is_complex and not operator.is_complex:
+                part = ops.real(part)
+            parts.append(ops.reshape(part, (-1, *operator.measurement_shape)))
+        return parts
+
+    def _join(self, parts):
+        """Returns the measurements of all operators, made flat."""
+        flat = []
+        for operator, part in zip(self.operators, parts, strict=True):
+            part = ops.reshape(part, (-1, math.prod(operator.measurement_shape)))
+            if self.is_complex and not operator.is_complex:
+                part = join(part, ops.zeros_like(part))
+            flat.append(part)
+        return ops.concatenate(flat, axis=1)
 
     def get_config(self):
         config = super().get_config()
@@ -164,6 +175,9 @@ class Compose(LinearOperator):
 
     def transpose(self, y: Array) -> Array:
         return self.inner.transpose(self.outer.transpose(y))
+
+    def zero_unmeasured(self, y: Array) -> Array:
+        return self.outer.zero_unmeasured(y)
 
     def normal(self, x: Array) -> Array:
         return self.inner.transpose(self.outer.normal(self.inner.measure(x)))

@@ -147,6 +147,9 @@ class FourierMask(FourierDiagonal):
         pixels = self.image_shape[0] * self.image_shape[1]
         return self.from_spectra(times(pair, pixels * self._scaled_mask(pair[0].dtype)))
 
+    def zero_unmeasured(self, y: Array) -> Array:
+        return y * ops.cast(self.mask, y.dtype)[..., None]
+
     def _scaled_mask(self, dtype):
         """The mask over `sqrt(H W)`, which makes `fft2` orthonormal."""
         pixels = self.image_shape[0] * self.image_shape[1]

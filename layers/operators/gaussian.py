@@ -20,7 +20,8 @@ class GaussianMatrix(LinearOperator):
     Columns of `G` have norm 1 on average. Its `m n` numbers, `n = H W C`, are stored.
 
     If `m` or `n` is 1,024 at most, so are the right singular vectors `V` and squared
-    singular values `d`: with them norms are closed, and
+    singular values `d`, which do not follow a `matrix` that is assigned alone: with
+    them norms are closed, and
 
     `prox_l2 = z + V diag(step / (1 + step d)) (V^T A^T y - diag(d) V^T z)`
 

@@ -105,6 +105,9 @@ class PixelMask(LinearOperator):
     def normal(self, x: Array) -> Array:
         return self.measure(x)
 
+    def zero_unmeasured(self, y: Array) -> Array:
+        return self.measure(y)
+
     def rank_bound(self) -> int:
         repeats = self.num_pixels // int(np.prod(self._mask_shape))
         return repeats * int(ops.convert_to_numpy(self.mask).sum())

@@ -55,6 +55,41 @@ def conjugate_gradients(product, b, x):
     )[1]
 
 
+def shifted_solution(product, shift, b, x):
+    """Solves `(M + shift I) x = b` by `conjugate_gradients`, with gradients.
+
+    The gradient for `b` is the solution `u` for that of `x` as right side, and for
+    `shift` it is `-u^T x`.
+
+    Args:
+        product, b, x: as for `conjugate_gradients`.
+        shift: above 0, `[batch, 1, 1, 1]` or `[1, 1, 1, 1]`.
+
+    Returns:
+        The solutions, `[batch, H, W, C]`.
+    """
+
+    def solve(b, shift, x):
+        def shifted(images):
+            return product(images) + shift * images
+
+        solution = conjugate_gradients(shifted, b, x)
+
+        def gradient(upstream):
+            pulled = conjugate_gradients(shifted, upstream, ops.zeros_like(upstream))
+            slope = -inner(pulled, solution)
+            one = shift.shape[0] == 1
+            slope = ops.sum(slope, axis=0, keepdims=True) if one else slope
+            return pulled, slope, ops.zeros_like(x)
+
+        return solution, gradient
+
+    if keras.backend.backend() != "jax":
+        # These differentiate the loop itself, for all that `product` depends on too.
+        return solve(b, shift, x)[0]
+    return ops.custom_gradient(solve)(b, shift, x)
+
+
 def extreme_eigenvalue(product, size, largest=True, most_steps=300):
     """Computes an end of the spectrum of a symmetric matrix by Lanczos's method.
 

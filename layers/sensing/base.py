@@ -53,7 +53,7 @@ class SensingOperator(keras.layers.Layer):
 
     >>> class Diagonal(SensingOperator):
     ...     def lift(self, factor, side="left"):
-    ...         return factor
+    ...         return self.to_factor(factor, side)
     ...     def combine(self, left, right):
     ...         return ops.sum(left * right, axis=-1)
     ...     def pull(self, e, right):
@@ -78,7 +78,6 @@ class SensingOperator(keras.layers.Layer):
         self.num_measurements = check_count("num_measurements", num_measurements)
         self.hermitian = check_bool("hermitian", hermitian)
         self.symmetric = check_bool("symmetric", symmetric) or hermitian
-        self._scale: float | None = None
         if self.symmetric and self.shape[0] != self.shape[1]:
             raise ValueError(
                 f"`symmetric=True` needs a square `shape`. Received: shape={shape}"
@@ -93,11 +92,9 @@ class SensingOperator(keras.layers.Layer):
     def scale(self) -> float:
         """Float `s` with `|A(X)|^2 = s^2 |X|_F^2` on average over random `X`.
 
-        It is computed once for the weights that were made, set or loaded.
+        It is computed each time, of the weights as they are.
         """
-        if self._scale is None:
-            self._scale = self.compute_scale()
-        return self._scale
+        return self.compute_scale()
 
     def compute_scale(self) -> float:
         """Returns `scale` for the weights as they are."""
@@ -116,7 +113,7 @@ class SensingOperator(keras.layers.Layer):
         """Does to a factor what needs no other: linear, column by column.
 
         Args:
-            factor: `[..., n, r]`.
+            factor: `[..., n, r]`, to be checked by `to_factor`.
             side: `"left"` or `"right"`, whose factor it is.
 
         Returns:
@@ -282,6 +279,19 @@ class SensingOperator(keras.layers.Layer):
     def _flops(self, rank):
         raise NotImplementedError
 
+    def to_factor(self, factor: Array, side: Literal["left", "right"]) -> Array:
+        """Returns the factor of a side as a tensor; `lift` takes it by this."""
+        factor = self.to_float(factor)
+        rows = self.factor_rows[side == "right"]
+        if len(factor.shape) < 2 or factor.shape[-2] not in (None, rows):
+            name = "u" if side == "left" else "v"
+            form = ", the real above the imaginary part" if self.hermitian else ""
+            raise ValueError(
+                f"`{name}` must have the shape (..., {rows}, r){form}. "
+                f"Received: {name} of shape {tuple(factor.shape)}"
+            )
+        return factor
+
     def to_float(self, x: Array) -> Array:
         """Returns `x` as a tensor: a tensor as it is, all else in the layer's dtype."""
         return x if ops.is_tensor(x) else ops.convert_to_tensor(x, self.variable_dtype)
@@ -301,14 +311,6 @@ class SensingOperator(keras.layers.Layer):
             trainable=False,
             autocast=floats,
         )
-
-    def set_weights(self, weights):
-        super().set_weights(weights)
-        self._scale = None
-
-    def load_own_variables(self, store):
-        super().load_own_variables(store)
-        self._scale = None
 
     def compute_output_shape(self, u_shape, v_shape=None):
         return (*u_shape[:-2], self.num_measurements)

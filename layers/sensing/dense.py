@@ -89,7 +89,7 @@ class DenseSensing(SensingOperator):
         self.matrices = self.add_data("matrices", np.ascontiguousarray(flat.T))
 
     def lift(self, factor: Array, side: Literal["left", "right"] = "left") -> Array:
-        return self.to_float(factor)
+        return self.to_factor(factor, side)
 
     def combine(self, left: Array, right: Array) -> Array:
         return self._measure(ops.matmul(left, ops.swapaxes(right, -1, -2)))
@@ -166,6 +166,7 @@ class DenseSensing(SensingOperator):
     @classmethod
     def from_config(cls, config):
         """Makes a layer of the saved sizes; its matrices come with the weights."""
+        config = dict(config)
         shape, m = config.pop("shape"), config.pop("num_measurements")
         return cls(np.zeros((m, *shape), "float32"), **config)
 

@@ -116,6 +116,7 @@ class EntrySensing(RankOneOperator):
     @classmethod
     def from_config(cls, config):
         """Makes a layer of the saved sizes; its entries come with the weights."""
+        config = dict(config)
         (n1, n2), m = config["shape"], config.pop("num_measurements")
         # Stand-ins, all of them different, one diagonal after the other.
         rows = np.arange(m) % n1

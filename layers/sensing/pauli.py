@@ -145,14 +145,7 @@ class PauliSensing(SensingOperator):
         return math.sqrt(self.num_measurements / self.shape[0])
 
     def lift(self, factor: Array, side: Literal["left", "right"] = "left") -> Array:
-        shape = tuple(np.shape(factor))
-        if len(shape) < 2 or shape[-2] != self.factor_rows[0]:
-            raise ValueError(
-                f"factors of {self.num_qubits} qubits must have {self.factor_rows[0]} "
-                "rows, the real above the imaginary part, as `to_stacked` makes them. "
-                f"Received: a factor of shape {shape}"
-            )
-        return self.to_float(factor)
+        return self.to_factor(factor, side)
 
     def combine(self, left: Array, right: Array) -> Array:
         shifted, signed = self._shift(right), self._sign(left)
@@ -262,6 +255,7 @@ class PauliSensing(SensingOperator):
     @classmethod
     def from_config(cls, config):
         """Makes a layer of the saved sizes; its strings come with the weights."""
+        config = dict(config)
         q, m = config.pop("num_qubits"), config.pop("num_measurements")
         keys = np.arange(m)
         return cls((keys >> q, keys % 2**q), q, **config)

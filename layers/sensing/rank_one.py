@@ -49,7 +49,7 @@ class RankOneOperator(SensingOperator):
         def products(columns):
             return _stacked([self._rows(columns, one) for one in self._lifted(side)])
 
-        return _by_columns(products, self.to_float(factor))
+        return _by_columns(products, self.to_factor(factor, side))
 
     def combine(self, left: Array, right: Array) -> Array:
         y = ops.sum(left * (_swapped(right) if self._paired else right), axis=-1)
@@ -251,6 +251,7 @@ class RankOneSensing(RankOneOperator):
     @classmethod
     def from_config(cls, config):
         """Makes a layer of the saved sizes; its vectors come with the weights."""
+        config = dict(config)
         (n1, n2), m = config.pop("shape"), config.pop("num_measurements")
         b = np.zeros((m, n2), "float32") if config.pop("b") else None
         return cls(np.zeros((m, n1), "float32"), b, **config)

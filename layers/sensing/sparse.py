@@ -139,7 +139,9 @@ class SparseSensing(RankOneOperator):
         warn_unseen(rows, columns, self.shape, self.symmetric)
 
     def lift(self, factor: Array, side: Literal["left", "right"] = "left") -> Array:
-        return self.to_float(factor) if self._formed else super().lift(factor, side)
+        if self._formed:
+            return self.to_factor(factor, side)
+        return super().lift(factor, side)
 
     def combine(self, left: Array, right: Array) -> Array:
         if self._formed:

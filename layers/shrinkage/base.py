@@ -106,6 +106,8 @@ class Shrinkage(keras.layers.Layer):
 
     def build(self, r_shape):
         self._raw = {}
+        if self.coordinatewise:
+            self.input_spec = keras.layers.InputSpec(axes={-1: r_shape[-1]})
         for name, value in self._initial.items():
             raw = self.transforms[name].inverse(np.array(value, "float64"))
             shape = raw.shape

@@ -90,7 +90,7 @@ def soft_threshold(r: Array, threshold: float | Array) -> Array:
         threshold: from 0 up, of a shape that broadcasts to that of `r`.
 
     Returns:
-        A tensor of the shape and dtype of `r`.
+        A tensor of the shape and dtype of `r`; of integers, in Keras's float type.
 
     Example:
 
@@ -101,6 +101,8 @@ def soft_threshold(r: Array, threshold: float | Array) -> Array:
     (1.5+2j)
     """
     r = ops.convert_to_tensor(r)
+    if keras.backend.is_int_dtype(r.dtype):
+        r = ops.cast(r, keras.config.floatx())
     magnitude = ops.abs(r)
     threshold = ops.convert_to_tensor(threshold, magnitude.dtype)
     if not is_complex(r):

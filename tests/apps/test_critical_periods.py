@@ -395,7 +395,7 @@ def test_a_trace_is_measured_on_what_a_phase_shows(prepared):
     ("flags", "words"),
     [
         (["--deficit_epochs=-1"], "whole numbers from 0"),
-        (["--deficit_epochs=0"], "--deficit_epochs must hold a number above 0"),
+        (["--deficit_epochs=0"], "--deficit_epochs=0 must hold a number above 0"),
         (["--deficit_epochs=4,x"], "--deficit_epochs=x must hold whole numbers"),
         (["--model=vgg"], "--model=vgg must be one of small_fc, fc"),
         (["--deficit=sepia"], "--deficit=sepia must be one of blur, flip"),
@@ -404,7 +404,7 @@ def test_a_trace_is_measured_on_what_a_phase_shows(prepared):
         (["--learning_rate=0"], "--learning_rate=0.0 must be above 0"),
         (["--learning_rate=inf"], "--learning_rate=inf must be finite"),
         (["--weight_decay=inf"], "--weight_decay=inf must be finite"),
-        (["--dataset="], "--dataset must hold different names"),
+        (["--dataset="], "--dataset= must hold different names"),
         (["--pool_size=5"], "--pool_size=5 must be at most 2 for the images of digits"),
         (["--search=hyperband"], "--search=hyperband changes the epochs"),
         (["--decay=1.5"], "--decay=1.5 must be above 0 and at most 1"),

@@ -265,7 +265,7 @@ def test_every_preset_is_complete(preset):
         ),
         (
             ("--experiment=gaussians", "--setting=report,report"),
-            "--setting must hold different names, one at least",
+            "--setting=report,report must hold different names, one at least",
         ),
         (
             ("--experiment=gaussians", "--setting=tuned", "--method=gd_0.001"),
@@ -289,7 +289,7 @@ def test_every_preset_is_complete(preset):
         ),
         (
             ("--experiment=players", "--players=2,2"),
-            "--players must hold different numbers",
+            "--players=2,2 must hold different numbers",
         ),
         (("--experiment=dynamics", "--samples=3"), "--samples is not read by"),
         (("--experiment=dynamics", "--steps=0"), "flag --steps=0"),

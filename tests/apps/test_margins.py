@@ -149,7 +149,10 @@ def test_every_preset_is_complete_and_its_population_large_enough(preset):
             ["--experiment=gap", "--width=four"],
             "--width=four must hold whole numbers from 1",
         ),
-        (["--experiment=gap", "--width=4,4"], "--width must hold different numbers"),
+        (
+            ["--experiment=gap", "--width=4,4"],
+            "--width=4,4 must hold different numbers",
+        ),
         (
             ["--experiment=angular", "--held_out=9"],
             "--held_out=9 must be at most 8 of the 10 classes of digits",

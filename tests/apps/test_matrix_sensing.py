@@ -291,11 +291,11 @@ def test_every_preset_is_complete_and_valid(preset):
         ),
         (
             ("--experiment=noise", "--setting=small,small"),
-            "--setting must hold different names, one at least",
+            "--setting=small,small must hold different names, one at least",
         ),
         (
             ("--experiment=measurements", "--density=0.1,0.1"),
-            "--density must hold different numbers, one at least",
+            "--density=0.1,0.1 must hold different numbers, one at least",
         ),
         (
             ("--experiment=measurements", "--kind=fourier"),

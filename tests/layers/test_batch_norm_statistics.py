@@ -41,12 +41,79 @@ def assert_moments(layer, x, tolerance=1e-5):
 @pytest.mark.parametrize("shape", [(5,), (3, 2, 5)], ids=["2-D", "4-D"])
 @pytest.mark.parametrize("size", [8, 11])
 def test_exact_moments_of_ragged_batches(norm, shape, size):
-    """Of 11 the last batch is one row, which ghosts of a matrix cannot use."""
+    """Of 11 the last batch is one row, by which ghosts of a matrix do not normalise."""
     x = data(23, *shape)
     model = single(NORMS[norm](), shape)
     reestimate_batch_norm(model, batches(x, size))
-    used = x[:22] if norm == "ghosts" and size == 11 and len(shape) == 1 else x
-    assert_moments(model.layers[0], used)
+    assert_moments(model.layers[0], x)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_positions_count_alike(norm):
+    """Of batches that differ in length, under masks, and at every call of a layer."""
+    model = single(NORMS[norm](), (None, 2))
+    x = data(8, 10, 2)
+    reestimate_batch_norm(model, [x[:4], 3 * x[4:, :1]])
+    seen = np.concatenate([x[:4].reshape(-1, 2), 3 * x[4:, 0]])
+    assert_moments(model.layers[0], seen)
+
+    model = keras.Sequential(
+        [keras.Input((10, 2)), keras.layers.Masking(), NORMS[norm]()]
+    )
+    masked = x * (np.arange(10) < np.repeat([4, 1], 4)[:, None])[..., None]
+    reestimate_batch_norm(model, [masked[:4], masked[4:], 0 * x])
+    assert_moments(model.layers[1], masked[masked.any(-1)])
+
+    shared, inputs = NORMS[norm](), [keras.Input((5,)), keras.Input((5,))]
+    model = keras.Model(inputs, [shared(one) for one in inputs])
+    one, other = data(), 2 * data(seed=1)
+    reestimate_batch_norm(model, [([one, other], None)])
+    assert_moments(shared, np.concatenate([one, other]))
+
+    inner = NORMS[norm]()
+    model = single(keras.layers.TimeDistributed(inner), (10, 2))
+    reestimate_batch_norm(model, batches(x, 3))
+    assert_moments(inner, x)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_channels_of_another_axis(norm):
+    x = data(8, 3, 4)
+    model = single(NORMS[norm](axis=1), (3, 4))
+    reestimate_batch_norm(model, batches(x, 5))
+    assert_moments(model.layers[0], np.moveaxis(x, 1, -1))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("old", [np.nan, 1000.0])
+def test_what_was_there_counts_for_nothing(norm, old):
+    """Nor do batches without rows; a first batch of one row is normalised to zeros."""
+    first, second = NORMS[norm](center=False), NORMS[norm]()
+    model = keras.Sequential([keras.Input((5,)), first, second])
+    for layer in (first, second):
+        layer.moving_mean.assign(np.full(5, old))
+        layer.moving_variance.assign(np.full(5, old))
+    x = data(9)
+    reestimate_batch_norm(model, [x[:0], x[:1], x[:0], x[1:]])
+    assert_moments(first, x)
+    rest = (x[1:] - x[1:].mean(0)) / np.sqrt(x[1:].var(0) + 1e-3)
+    assert_moments(second, np.concatenate([0 * x[:1], rest]), 1e-4)
+
+
+def test_a_layer_that_runs_in_inference_keeps_what_it_has():
+    class Still(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.still, self.norm = BATCH_NORM(), BATCH_NORM()
+
+        def call(self, inputs, training=None):
+            return self.norm(self.still(inputs, training=False), training=training)
+
+    model, x = Still(), data()
+    model(x)
+    reestimate_batch_norm(model, batches(x))
+    np.testing.assert_array_equal(model.still.moving_mean, np.zeros(5))
+    assert_moments(model.norm, x / np.sqrt(1 + 1e-3))
 
 
 def test_large_mean():
@@ -187,3 +254,33 @@ def test_errors():
     model = single(BATCH_NORM())
     with pytest.raises(ValueError, match="`data` must hold at least one batch"):
         reestimate_batch_norm(model, [])
+    with pytest.raises(ValueError, match="`data` must hold at least one batch"):
+        reestimate_batch_norm(model, [data()[:0]])
+    with pytest.raises(ValueError, match=r"`model` must be built\. .*model=late"):
+        reestimate_batch_norm(keras.Sequential([BATCH_NORM()], name="late"), [data()])
+
+
+class Doubled(BATCH_NORM):
+    def call(self, inputs, **kwargs):
+        return super().call(2 * inputs, **kwargs)
+
+
+def test_a_call_that_is_not_known_is_refused():
+    with pytest.raises(ValueError, match=r"must have no .* with a `call` of its own"):
+        reestimate_batch_norm(single(Doubled()), [data()])
+
+    class Compiled(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.norm = BATCH_NORM()
+
+        @tf.function
+        def call(self, inputs, training=None):
+            return self.norm(inputs, training=training)
+
+    model = Compiled()
+    model(data())
+    before = model.norm.call
+    with pytest.raises(ValueError, match="`model` must call its layers eagerly"):
+        reestimate_batch_norm(model, [data()])
+    assert model.norm.call == before

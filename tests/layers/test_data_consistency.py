@@ -231,9 +231,10 @@ def test_bad_measurements():
 
 SCRIPT = """
 import jax
+import keras
 import numpy as np
 from zoo.layers import DataConsistency
-from zoo.layers.operators import FourierMask
+from zoo.layers.operators import Blur, FourierMask
 
 rng = np.random.default_rng(0)
 # Frequencies that are their own opposites: the mask is symmetric.
@@ -248,6 +249,22 @@ for mode, share in (("hard", 1), ("soft", 0.75)):
     expected = share * np.asarray(y) + (1 - share) * np.asarray(operator(x))
     np.testing.assert_allclose(operator(z), expected, atol=1e-6)
     assert abs(np.asarray(z) - x).max() > 0.1
+
+# Trained through conjugate gradients.
+layer = DataConsistency(Blur((6, 4, 1), [[0.25, 0.5, 0.25]], "zero"), "soft")
+layer.build(x.shape)
+
+@jax.jit
+def loss(raw, x):
+    with keras.StatelessScope([(layer.raw_weight, raw)]):
+        return jax.numpy.sum((layer(x, x) - truth) ** 2)
+
+raw = layer.raw_weight.value
+slopes = jax.grad(loss, (0, 1))(raw, x)
+for slope, at in ((slopes[0], lambda t: (raw + t, x)),
+                  ((slopes[1] * truth).sum(), lambda t: (raw, x + t * truth))):
+    difference = (loss(*at(1e-2)) - loss(*at(-1e-2))) / 2e-2
+    np.testing.assert_allclose(slope, difference, rtol=2e-3)
 """
 
 

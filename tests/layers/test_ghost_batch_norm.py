@@ -948,6 +948,8 @@ def functional(layer):
         (keras.Sequential([BATCH_NORM()]), "functional or built sequential"),
         (functional(keras.layers.Dense(1)), "must have a BatchNormalization layer"),
         (functional(keras.layers.TimeDistributed(BATCH_NORM())), "inside other layers"),
+        (functional(type("Own", (BATCH_NORM,), {})()), "and of no subclass"),
+        (functional(type("Own", (GhostBatchNorm,), {})()), "and of no subclass"),
         (functional(BATCH_NORM(synchronized=True)), "synchronized=True needs"),
     ],
 )

@@ -151,6 +151,34 @@ def test_an_image_does_not_depend_on_its_batch():
     np.testing.assert_allclose(run(blocks, y[3:4])[0][0], whole[3], atol=1e-5)
 
 
+def test_the_slope_is_that_of_inference_where_training_changes_the_denoiser():
+    op, y = operator(), RNG.normal(size=(2, ROWS)).astype("float32")
+    norm = keras.layers.BatchNormalization(momentum=0.5)
+    layers = [keras.Input(SHAPE), norm, keras.layers.Dropout(0.5, seed=0)]
+    block = LdampBlock(op, keras.Sequential(layers), probes=2)
+    _, r, _ = block.pseudo_data(y)
+    _, _, slope = block(y, training=True)
+    # One step, by what was denoised and not by the probes.
+    np.testing.assert_allclose(norm.moving_mean, np.mean(r, (0, 1, 2)) / 2, rtol=1e-5)
+    np.testing.assert_allclose(slope, block(y)[2], rtol=1e-3)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_denoiser_that_training_leaves_alone_is_called_once_a_probe_more(training):
+    calls = []
+
+    class Half(keras.layers.Layer):
+        def call(self, images):
+            calls.append(images)
+            return images / 2
+
+    inputs = keras.Input(SHAPE)
+    block = LdampBlock(operator(), keras.Model(inputs, Half()(inputs)), probes=3)
+    calls.clear()
+    block(RNG.normal(size=(2, ROWS)).astype("float32"), training=training)
+    assert len(calls) == 4
+
+
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
 def test_denoisers_of_half_precision_give_nearly_the_same(dtype):
     # The slope is the mean over pixels, whose rounding averages out.
@@ -266,7 +294,12 @@ def test_jax_gives_the_same():
         )
 
 
-def test_masks_are_taken_too():
-    op = PixelMask(SHAPE, MASK)
-    x, v, _ = LdampBlock(op, convolution())(op(RNG.random((2, *SHAPE))))
-    assert x.shape == v.shape == (2, *SHAPE)
+@pytest.mark.parametrize("mask", [PixelMask, FourierMask])
+def test_what_a_mask_does_not_measure_counts_for_nothing(mask):
+    op = mask(SHAPE, MASK)
+    y = np.asarray(op(RNG.random((2, *SHAPE))))
+    block = LdampBlock(op, convolution())
+    expected, found = block(y), block(y + ~MASK[..., None])
+    assert found[0].shape == found[1].shape == (2, *SHAPE)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -209,7 +209,7 @@ def test_zero_embeddings_get_no_gradient():
 
 
 @pytest.mark.parametrize("labels", [None, "given"])
-def test_inference_gives_all_classes_and_no_loss(labels):
+def test_inference_gives_all_classes_and_their_loss_for_labels(labels):
     x, y = data()
     layer = head()
     outputs = layer(x, y if labels else None, training=False)
@@ -217,7 +217,20 @@ def test_inference_gives_all_classes_and_no_loss(labels):
     full.build((None, FEATURES))
     full.kernel.assign(keras.ops.transpose(layer.kernel))
     np.testing.assert_allclose(outputs, full(x), atol=1e-6)
-    assert layer.losses == []
+    expected = [ArcFace(scale=8.0)(y, full(x))] if labels else []
+    np.testing.assert_allclose(layer.losses, expected, rtol=1e-5)
+
+
+def test_evaluation_and_validation_report_the_loss_among_all_classes():
+    x, y = data()
+    layer = head()
+    model = training_model(layer)
+    model.compile(keras.optimizers.SGD(0.0))
+    history = model.fit([x, y], validation_data=([x, y],), verbose=0).history
+    expected = float(ArcFace(scale=8.0)(y, layer(x)))
+    assert history["val_loss"] == pytest.approx([expected], rel=1e-5)
+    assert model.evaluate([x, y], verbose=0) == pytest.approx(expected, rel=1e-5)
+    assert history["loss"][0] < expected
 
 
 def test_symbolic_shape_is_that_of_the_mode():
@@ -286,11 +299,50 @@ def test_reloads_with_its_loss(tmp_path):
         ({"sample_rate": 0.0}, "`sample_rate` must be a number above 0"),
         ({"sample_rate": 1.5}, "`sample_rate` must be a number above 0"),
         ({"sample_rate": "0.1"}, "`sample_rate` must be a number above 0"),
+        ({"sample_rate": np.float32(2)}, "`sample_rate` must be a number above 0"),
     ],
 )
 def test_refuses(change, message):
     with pytest.raises(ValueError, match=message):
         PartialCosineDense(**{"units": 40, "loss": ArcFace(), **change})
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert head(np.float32(0.5)).sample == head(0.5).sample
+
+
+MIRRORED = """
+import keras, numpy as np, tensorflow as tf
+from zoo.layers import PartialCosineDense
+from zoo.losses import ArcFace
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+halves = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(cpu, halves)
+generator = np.random.default_rng(0)
+x = generator.normal(size=(17, 6)).astype("float32")
+y = generator.integers(0, 40, 17).astype("int32")
+
+def trained():
+    keras.utils.set_random_seed(0)
+    layer = PartialCosineDense(40, ArcFace(scale=8.0), sample_rate=1.0)
+    inputs = keras.Input((6,)), keras.Input((), dtype="int32")
+    model = keras.Model(inputs, layer(*inputs))
+    model.compile(keras.optimizers.SGD(0.5))
+    history = model.fit([x[:16], y[:16]], batch_size=8, shuffle=False, verbose=0)
+    # The last batch leaves one replica without rows.
+    losses = history.history["loss"][0], model.evaluate([x, y], batch_size=8, verbose=0)
+    return losses, layer.kernel.numpy()
+
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    two = trained()
+for ours, theirs in zip(two, trained()):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+"""
+
+
+def test_replicas_step_as_one_device():
+    run(MIRRORED)
 
 
 JAX = """
@@ -321,6 +373,8 @@ changed = (np.asarray(layer.kernel) != given["kernel"]).any(axis=1)
 assert set(y) <= set(np.flatnonzero(changed))
 assert 10 < changed.sum() <= 20
 assert part.predict([x, y], verbose=0).shape == (8, 40)
+expected = float(ArcFace(scale=8.0)(y, layer(x)))
+assert abs(part.evaluate([x, y], verbose=0) - expected) < 1e-5
 """
 
 
@@ -342,9 +396,13 @@ def test_jax(tmp_path):
         loss=history["loss"],
         trained=layer.kernel.numpy(),
     )
+    run(JAX, tmp_path / "given.npz", KERAS_BACKEND="jax")
+
+
+def run(script, *arguments, **variables):
     done = subprocess.run(
-        [sys.executable, "-c", JAX, tmp_path / "given.npz"],
-        env=os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-c", script, *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT), **variables},
         capture_output=True,
         text=True,
     )

@@ -517,6 +517,23 @@ def test_outputs_and_other_axes_are_not_folded():
     assert_folds(model, ["Conv2D", "BatchNormalization"])
 
 
+class Doubled(keras.layers.BatchNormalization):
+    def call(self, inputs, **kwargs):
+        return 2 * super().call(inputs, **kwargs)
+
+
+def test_a_batch_normalisation_that_does_more_is_not_folded():
+    assert_folds(chain(convolution(), Doubled()), ["Conv2D", "Doubled"])
+
+
+def test_lora_is_merged():
+    layer = convolution()
+    model = chain(layer, batch_norm())
+    layer.enable_lora(2)
+    folded = assert_folds(model, ["Conv2D"])
+    assert len(folded.layers[1].weights) == 2
+
+
 # The report.
 
 
@@ -570,7 +587,15 @@ def test_the_report_of_a_residual_model_bounds_what_is_added(merge, first):
     model = keras.Model(inputs, getattr(keras.layers, merge)()(pair))
     report = lipschitz_report(model, (6, 6))
     assert len(report.layers) == 1 and report.product == report.layers[0][1]
-    assert report.why == "bounds model(x) - x"
+    sign = report.why.removeprefix("bounds model(x) ").removesuffix(" x")
+    images = RNG.normal(size=(2, 6, 6, 4))
+    left = model(images) + {"+": 1, "-": -1}[sign] * images
+    bare = array(model.layers[1](images))
+    assert min(np.abs(left - one).max() for one in (bare, -bare)) < 1e-5
+
+
+def relu(x):
+    return 5 * x
 
 
 def branches():
@@ -595,6 +620,8 @@ def doubled():
         (lambda: chain(keras.layers.Conv2D(2, 3, 2, "same")), "no bound of conv2d"),
         (lambda: chain(keras.layers.Conv2D(2, 3)), "no bound of conv2d"),
         (lambda: chain(spectral(activation="elu")), "no bound of real_spectral"),
+        (lambda: chain(convolution(activation=relu)), "no bound of conv2d"),
+        (lambda: chain(Doubled()), "no bound of doubled"),
         (lambda: chain(keras.layers.ReLU(threshold=0.1)), "no bound of re_lu"),
         (lambda: chain(keras.layers.Lambda(lambda x: x)), "no bound of lambda"),
         (branches, "no chain: add"),
@@ -666,6 +693,7 @@ def test_known_layers_have_their_norms():
         {"strides": 2},
         {"padding": "valid"},
         {"groups": 2},
+        {"lora_rank": 2},
     ],
     ids=str,
 )
@@ -679,6 +707,8 @@ def test_bad_calls():
     layer = built()
     with pytest.raises(ValueError, match="`steps` must be an int from 1"):
         layer.measured_norm(0)
+    with pytest.raises(ValueError, match="`enable_lora` must not be called on a Real"):
+        layer.enable_lora(2)
     for function in (fold_normalization, lipschitz_report):
         for model in (layer, Late()):
             with pytest.raises(ValueError, match="`model` must be a functional"):

@@ -342,6 +342,17 @@ def test_soft_threshold_of_real_and_complex_numbers():
     assert np.isfinite(tape.gradient(loss, x)).all()
     half = soft_threshold(tf.constant([2.0], "float16"), 0.5)
     assert half.dtype == "float16" and float(half[0]) == 1.5
+    whole = soft_threshold(np.array([3, -1, 2]), 0.5)
+    np.testing.assert_array_equal(whole, [2.5, -0.5, 1.5])
+
+
+@every_kind
+def test_coordinates_with_parameters_of_their_own_keep_their_number(kind):
+    layer, _ = make(kind, coordinatewise=True)
+    layer(np.ones((2, 5)))
+    with pytest.raises(ValueError, match="to have value 5") as caught:
+        layer(np.ones((2, 1)))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

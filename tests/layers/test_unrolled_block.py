@@ -232,6 +232,13 @@ def test_measurements_of_another_size_end_in_one_line(block):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("block", [LampBlock, LvampBlock])
+def test_numbers_of_numpy_are_numbers(block):
+    assert block(np.eye(2, 3), damping=np.float32(0.5)).damping == 0.5
+    with pytest.raises(ValueError, match="`damping` must be a number above 0, up to 1"):
+        block(np.eye(2, 3), damping=np.float32(1.5))
+
+
 JAX = """
 import sys
 import jax, keras, numpy as np

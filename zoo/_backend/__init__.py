@@ -9,6 +9,8 @@ import functools
 import keras
 from keras import ops
 from keras.src import backend as keras_backend
+from keras.src.losses.loss import unscale_loss_for_distribution
+from keras.src.losses.losses import LossFunctionWrapper
 
 from zoo._backend.ghosts import (
     cut_ghosts,
@@ -21,6 +23,7 @@ from zoo._backend.probing import graph_of, probe
 from zoo._backend.tracing import is_concrete, under_xla
 
 __all__ = [
+    "LossFunctionWrapper",
     "compiled",
     "cut_ghosts",
     "ghost_norm",
@@ -35,6 +38,7 @@ __all__ = [
     "take",
     "uncut_ghosts",
     "under_xla",
+    "unscale_loss_for_distribution",
 ]
 
 if keras.backend.backend() == "tensorflow":

@@ -5,6 +5,7 @@ import numbers
 import numpy as np
 
 from zoo._types import Array
+from zoo.losses.checks import check_labels
 
 
 def corrupt_labels(
@@ -17,7 +18,7 @@ def corrupt_labels(
     and further ones.
 
     Args:
-        labels: array of integers, `(n,)`.
+        labels: array of integers, `(n,)`, from 0 to `num_classes - 1`.
         fraction: float from 0 to 1.
         num_classes: integer, the number of classes, at least 2.
         seed: integer.
@@ -48,6 +49,7 @@ def corrupt_labels(
             f"Received: num_classes={num_classes!r}"
         )
     labels = np.array(labels)
+    check_labels(labels, len(labels), num_classes)
     generator = np.random.default_rng(seed)
     order = generator.permutation(len(labels))
     steps = generator.integers(1, num_classes, len(labels))

@@ -56,7 +56,7 @@ def radial_mask(
     Args:
         shape: pair of ints, `(H, W)`.
         fraction: float above 0, up to 1, the share of all frequencies. The number of
-            lines is the one that comes closest.
+            lines is found by bisection and comes close, within a line or two.
         lines: int >= 1, the number of lines in place of `fraction`.
 
     Returns:

@@ -284,12 +284,14 @@ def _load(path):
 
     try:
         with Image.open(path) as image:
-            # Palettes and transparency are no colors of their own.
-            grey = image.mode in ("L", "I;16", "I;16B", "I")
-            pixels = np.asarray(image if grey else image.convert("RGB"))
+            if image.mode in ("L", "I;16", "I;16B", "I"):
+                return np.asarray(image)[..., None]
+            # Palettes, transparency and three equal channels are no colors.
+            pixels = np.asarray(image.convert("RGB"))
     except OSError as error:
         raise ValueError(f"{path} cannot be read as an image: {error}") from error
-    return pixels[..., None] if grey else pixels
+    grey = np.all(pixels == pixels[..., :1])
+    return pixels[..., :1] if grey else pixels
 
 
 def _unit(pixels):

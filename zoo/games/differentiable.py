@@ -128,8 +128,15 @@ class QuadraticGame:
 
     @property
     def equilibrium(self) -> np.ndarray:
-        """Where `xi = 0`, nearest to the origin: a Nash equilibrium if S >= 0."""
-        return np.linalg.lstsq(self.hessian, -self.offset, rcond=None)[0]
+        """Where `xi = 0`, nearest to the origin: a Nash equilibrium if S >= 0.
+
+        Raises:
+            ValueError: there is none.
+        """
+        point = np.linalg.lstsq(self.hessian, -self.offset, rcond=None)[0]
+        if not np.allclose(self.hessian @ point, -self.offset):
+            raise ValueError("`equilibrium` must exist. Received: xi is 0 nowhere")
+        return point
 
     def players(
         self, start: Array | dict[str, Array], dtype: str = "float64"

@@ -37,6 +37,9 @@ def play(trainer: GameTrainer, steps: int, bound: float = 1e6) -> dict[str, np.n
         Dict of players' names to their path, `[steps + 1, *shape of the weight]`,
         shorter if the game has ended early.
 
+    Raises:
+        ValueError: `trainer` makes several updates an execution.
+
     Example: gradient descent runs away from the equilibrium of `x y`.
 
     >>> from zoo.games import GameTrainer, bilinear_game
@@ -48,6 +51,11 @@ def play(trainer: GameTrainer, steps: int, bound: float = 1e6) -> dict[str, np.n
     >>> np.hypot(path["player_1"], path["player_2"])[:, 0].round(3).tolist()
     [1.0, 1.118, 1.25]
     """
+    if trainer.steps_per_execution > 1:
+        raise ValueError(
+            "`trainer` must be compiled with steps_per_execution=1. "
+            f"Received: steps_per_execution={trainer.steps_per_execution}"
+        )
     path = _Path(bound)
     nothing = np.zeros((steps, 1), "float32")
     trainer.fit(nothing, batch_size=1, shuffle=False, verbose=0, callbacks=[path])

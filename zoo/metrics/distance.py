@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 
-import keras
 import numpy as np
 
+from zoo.metrics.updates import AtUpdates
 
-class DistanceFromInitialization(keras.callbacks.Callback):
+
+class DistanceFromInitialization(AtUpdates):
     """Adds `distance`, the weights' distance from where training began, to the logs.
 
     `||w_t - w_0||_2` over all trainable weights, at the end of each epoch, and in
@@ -35,20 +36,18 @@ class DistanceFromInitialization(keras.callbacks.Callback):
     """
 
     def __init__(self, updates: Iterable[int] = ()) -> None:
-        super().__init__()
-        self.updates = frozenset(updates)
+        super().__init__(updates)
 
     def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
         self._initial = self._weights()
-        self._update = 0
         self._measured = []
 
-    def on_train_batch_end(self, batch, logs=None):
-        self._update += 1
-        if self._update in self.updates:
-            self._measured.append(self._distance())
+    def measure(self, update):
+        self._measured.append(self._distance())
 
     def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
         logs["distance"] = self._distance()
 
     @property

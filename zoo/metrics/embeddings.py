@@ -3,6 +3,7 @@
 import numpy as np
 
 from zoo._types import Array
+from zoo.losses.checks import check_integer
 
 CHUNK = 512
 
@@ -53,7 +54,7 @@ def verification_accuracy(
         embeddings: array, `(n, features)`.
         labels: array of integers, `(n,)`, with two classes at least, one of which has
             two samples.
-        pairs: int, the pairs of each kind. Defaults to 3000.
+        pairs: int >= `folds`, the pairs of each kind. Defaults to 3000.
         folds: int >= 2. Defaults to 10.
         seed: int, of the pairs.
 
@@ -61,7 +62,7 @@ def verification_accuracy(
         Float from 0 to 1; 0.5 is chance.
 
     Raises:
-        ValueError: the arguments do not fit each other.
+        ValueError: an argument is not as above, or they do not fit each other.
 
     Example:
 
@@ -74,6 +75,8 @@ def verification_accuracy(
     - Huang et al., 2007, Labeled Faces in the Wild, UMass Amherst TR 07-49
     """
     unit, labels = _checked(embeddings, labels)
+    folds = check_integer("folds", folds, 2)
+    pairs = check_integer("pairs", pairs, folds)
     generator = np.random.default_rng(seed)
     same = labels[:, None] == labels
     parts = []
@@ -105,7 +108,7 @@ def angular_spread(embeddings: Array, labels: Array) -> tuple[float, float]:
 
     Args:
         embeddings: array, `(n, features)`.
-        labels: array of integers, `(n,)`.
+        labels: array of integers, `(n,)`, of two classes at least.
 
     Returns:
         The mean angle of a sample to the centre of its class, and the smallest angle
@@ -123,11 +126,13 @@ def angular_spread(embeddings: Array, labels: Array) -> tuple[float, float]:
     """
     unit, labels = _checked(embeddings, labels)
     classes, numbers = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"`labels` must have two classes. Received: labels={labels}")
     centers = np.stack([unit[numbers == one].sum(0) for one in range(len(classes))])
     centers = _normalized(centers)
     within = _degrees(np.sum(unit * centers[numbers], axis=1))
     between = _degrees(centers @ centers.T)[~np.eye(len(classes), dtype=bool)]
-    return float(within.mean()), float(between.min(initial=180.0))
+    return float(within.mean()), float(between.min())
 
 
 def _best_threshold(cosines, matches):
@@ -153,4 +158,6 @@ def _checked(embeddings, labels):
             "`embeddings` must have the shape (n, features) and `labels` (n,), n >= 2. "
             f"Received: shapes {embeddings.shape} and {labels.shape}"
         )
+    if not np.isfinite(embeddings).all():
+        raise ValueError("`embeddings` must be finite. Received: NaN or infinite ones.")
     return _normalized(embeddings), labels

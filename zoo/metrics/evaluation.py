@@ -6,6 +6,8 @@ import keras
 import numpy as np
 
 from zoo._types import Array
+from zoo.losses.checks import check_labels
+from zoo.metrics.updates import AtUpdates
 
 
 def predict_logits(
@@ -49,11 +51,14 @@ def loss_and_accuracy(
     Args:
         model: a `keras.Model` whose outputs are logits.
         images: array, `(n, ...)`.
-        labels: int array, `(n,)`.
+        labels: int array, `(n,)`, from 0 to the number of classes less 1.
         batch_size: int, images a step. Defaults to 1000.
 
     Returns:
         Two floats: the loss in nats and the accuracy in [0, 1].
+
+    Raises:
+        ValueError: `labels` are not as above.
 
     Example: logits that are all the same leave `log 3`.
 
@@ -65,13 +70,14 @@ def loss_and_accuracy(
     1.0986 1.0
     """
     logits = predict_logits(model, images, batch_size)
+    labels = check_labels(labels, *logits.shape)
     logits -= logits.max(axis=1, keepdims=True)
     picked = logits[np.arange(len(labels)), labels]
     loss = np.log(np.exp(logits).sum(axis=1)) - picked
     return float(loss.mean()), float(np.mean(logits.argmax(axis=1) == labels))
 
 
-class EvaluateAtUpdates(keras.callbacks.Callback):
+class EvaluateAtUpdates(AtUpdates):
     """Evaluates a classifier in inference mode after chosen numbers of updates.
 
     Training logs average over an epoch in which the weights move, with the batch's own
@@ -107,28 +113,26 @@ class EvaluateAtUpdates(keras.callbacks.Callback):
         updates: Iterable[int],
         batch_size: int = 1000,
     ) -> None:
-        super().__init__()
+        super().__init__(updates)
         self.parts = parts
-        self.updates = frozenset(updates)
         self.batch_size = batch_size
 
     def on_train_begin(self, logs=None):
-        self._update = 0
+        super().on_train_begin(logs)
         self._rows = []
         self._fresh = {}
 
-    def on_train_batch_end(self, batch, logs=None):
-        self._update += 1
-        if self._update in self.updates:
-            row = {"update": self._update}
-            for part, (images, labels) in self.parts.items():
-                row[f"{part}_loss"], row[f"{part}_accuracy"] = loss_and_accuracy(
-                    self.model, images, labels, self.batch_size
-                )
-            self._rows.append(row)
-            self._fresh = row
+    def measure(self, update):
+        row = {"update": update}
+        for part, (images, labels) in self.parts.items():
+            row[f"{part}_loss"], row[f"{part}_accuracy"] = loss_and_accuracy(
+                self.model, images, labels, self.batch_size
+            )
+        self._rows.append(row)
+        self._fresh = row
 
     def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
         for name in ("loss", "accuracy"):
             if f"validation_{name}" in self._fresh:
                 logs[f"val_{name}"] = self._fresh[f"validation_{name}"]

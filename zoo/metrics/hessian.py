@@ -7,7 +7,7 @@ ReLU network leaves its function alone and makes the largest eigenvalue anything
 `normalization`, each measure is of `T H T`, `T = diag(t)`, instead, the Hessian in
 coordinates in units of the size `t` of each weight, see `LossSurface.scales`. A
 rescaling by `S = diag(s)`, `s > 0`, turns `H` into `S^-1 H S^-1` and `T` into `S T`,
-and leaves that alone.
+and leaves that alone; with `"filter"`, one that has one factor a layer.
 """
 
 import dataclasses
@@ -95,7 +95,7 @@ def top_eigenvalues(
         surface: `LossSurface`.
         k: int, the number of eigenvalues. Defaults to 10.
         normalization: `None` for the Hessian itself, `"element"` or `"filter"` for one
-            that rescaling leaves alone. Defaults to `None`.
+            that rescaling leaves alone, see `LossSurface.scales`. Defaults to `None`.
         iterations: int >= `k`, the most products that are taken; where they do not
             suffice, `residuals` say so. As many vectors of the size of the weights are
             held, in float64. Defaults to 100.

@@ -84,7 +84,7 @@ def _flat(estimate, truth):
             f"channels]. Received: estimate.shape={estimate.shape}, "
             f"truth.shape={truth.shape}"
         )
-    wide = np.result_type(truth, "float64")
+    wide = np.result_type(estimate, truth, "float64")
     shape = (*truth.shape[:-3], -1)
     return estimate.reshape(shape).astype(wide), truth.reshape(shape).astype(wide)
 

@@ -130,10 +130,11 @@ def random_directions(
 
     `d_j <- d_j ||w_j|| / ||d_j||`
 
-    A filter is what gives one output: a slice along the kernel's last axis. Networks
-    whose ReLU layers are scaled against each other, or before batch normalisation, look
-    the same along such directions. Weights of fewer than two axes, as are biases and
-    the scales and shifts of normalisation, do not move: their directions are 0.
+    A filter is what gives one output of a dense layer or a convolution: a slice along
+    the kernel's last axis, of other layers too. Networks whose ReLU layers are scaled
+    against each other, or before batch normalisation, look the same along such
+    directions. Weights of fewer than two axes, as are biases and the scales and shifts
+    of normalisation, do not move: their directions are 0.
 
     Args:
         model: `keras.Model`, built.

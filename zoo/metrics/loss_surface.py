@@ -10,6 +10,7 @@ from keras import ops
 from threadpoolctl import threadpool_limits
 
 from zoo import _backend
+from zoo._backend import LossFunctionWrapper
 from zoo._backend.compiling import widest_float
 from zoo._backend.gradients import vjp
 from zoo._types import Array
@@ -117,12 +118,14 @@ class LossSurface:
         """Returns the size of each weight, a flat vector.
 
         Rescaling the units of a ReLU network, which leaves its function alone, rescales
-        these as it does the weights: distances in units of them do not change.
+        these as it does the weights: distances in units of them do not change. For
+        `"filter"` that holds where the units of a layer have one factor.
 
         Args:
             normalization: `"element"`, `|w_i|`; or `"filter"`, the Euclidean norm of
-                the weights into the same output unit or channel, the last axis of a
-                kernel, and `|w_i|` of vectors, such as biases.
+                the weights at one index of a kernel's last axis, which are those into
+                one output of a dense layer or a convolution, but not of a transposed or
+                depthwise one; and `|w_i|` of vectors, such as biases.
         """
         check_choice("normalization", normalization, NORMALIZATIONS)
         if normalization == "element":
@@ -233,4 +236,6 @@ def per_sample_loss(model, loss):
             "Received: loss=None"
         )
     loss = keras.losses.get(loss)
-    return loss.call if isinstance(loss, keras.losses.Loss) else loss
+    # Which fits the shapes of targets to those of outputs, as `compile` does.
+    loss = loss if isinstance(loss, keras.losses.Loss) else LossFunctionWrapper(loss)
+    return loss.call

@@ -10,6 +10,7 @@ from keras import ops
 
 from zoo import _backend
 from zoo._types import Array
+from zoo.losses.checks import check_labels
 from zoo.losses.large_margin import LargeMargin
 from zoo.models.large_margin import choose_layers
 
@@ -31,13 +32,16 @@ def score_margin(scores: Array, labels: Array) -> np.ndarray:
     Returns:
         float64 array, `[samples]`.
 
+    Raises:
+        ValueError: the labels are not classes, one for each sample.
+
     Example:
 
     >>> score_margin([[3.0, 1.0, 0.5], [0.0, 2.0, 5.0]], [0, 1]).tolist()
     [2.0, -3.0]
     """
     others = np.array(scores, "float64")
-    labels = np.asarray(labels)[:, None]
+    labels = check_labels(labels, *others.shape)[:, None]
     own = np.take_along_axis(others, labels, axis=1)[:, 0]
     np.put_along_axis(others, labels, -np.inf, axis=1)
     return own - others.max(axis=1)
@@ -137,13 +141,7 @@ def layer_margins(
       [arXiv:1810.00113](https://arxiv.org/abs/1810.00113)
     """
     layers = choose_layers(model, layers)
-    labels, classes = np.asarray(labels), model.output_shape[-1]
-    if labels.shape != (len(images),) or not np.isin(labels, np.arange(classes)).all():
-        raise ValueError(
-            f"labels must be integers from 0 to {classes - 1}, one for each of the "
-            f"{len(images)} images. Received: labels={labels}"
-        )
-    labels = labels.astype("int32")
+    labels = check_labels(labels, len(images), model.output_shape[-1])
     loss = LargeMargin(norm=norm, epsilon=epsilon)
 
     def measure(images, labels):

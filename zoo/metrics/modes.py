@@ -3,6 +3,7 @@
 import numpy as np
 
 from zoo._types import Array
+from zoo.losses.checks import check_number
 
 
 def mode_coverage(
@@ -32,7 +33,8 @@ def mode_coverage(
         in nats, which is `log(modes)` where there are none.
 
     Raises:
-        ValueError: shapes do not fit, or samples are not finite.
+        ValueError: shapes do not fit, samples are not finite, or `sigma` is not above
+            0.
 
     Example:
 
@@ -52,6 +54,10 @@ def mode_coverage(
         raise ValueError(
             "`samples` must be finite, one at least. Received: NaN or none"
         )
+    sigma = check_number("sigma", sigma, np.finfo("float64").tiny, allowed="above 0")
+    # Far from the origin, differences of squares would lose their digits.
+    middle = centers.mean(axis=0)
+    samples, centers = samples - middle, centers - middle
     squares = (
         (samples**2).sum(1)[:, None]
         - 2 * samples @ centers.T

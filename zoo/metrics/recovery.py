@@ -57,7 +57,9 @@ def nmse(
             f"`mask` must be bool of shape {truth.shape[-1:]}. Received: mask of dtype "
             f"{mask.dtype} and shape {mask.shape}"
         )
-    errors = energy((estimate - truth)[..., mask])
+    # Integers would wrap around.
+    wide = np.result_type(estimate, truth, "float64")
+    errors = energy(estimate[..., mask].astype(wide) - truth[..., mask])
     return float(decibels(errors.ravel(), energy(truth[..., mask]).ravel(), average))
 
 

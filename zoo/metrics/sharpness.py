@@ -154,8 +154,8 @@ def adaptive_sharpness(
     the weights, `LossSurface.scales`
 
     Rescaling the units of a ReLU network leaves it alone, as it does the function: the
-    search sees the same numbers. To that end no constant is added to `t`; ASAM adds
-    0.01.
+    search sees the same numbers; with `"filter"`, if a layer has one factor. To that
+    end no constant is added to `t`; ASAM adds 0.01.
 
     For `"linf"` the maximum is found by `maximize_in_box`. For `"l2"` each step goes to
     the best point for the slope at the last one, `u = rho * T g / ||T g||`, where `g`

@@ -15,20 +15,51 @@ from zoo._files import write_atomically
 STATE = "state.npz"
 
 
-def digest(settings, variables, arrays):
+def digest(settings, networks, arrays):
     """Returns the name of a training, by which its state is known.
 
     Args:
         settings: list of numbers, lists and dicts.
-        variables: those of the model, whose shapes count.
+        networks: `keras.Model`s that are trained. Their configs count, not their
+            weights: the state on disk has its own.
         arrays: images, and what else is not trained.
     """
     arrays = [np.ascontiguousarray(array) for array in arrays]
-    shapes = [tuple(one.shape) for one in [*variables, *arrays]]
-    found = hashlib.sha256(json.dumps([settings, shapes]).encode())
+    known = [
+        settings,
+        [architecture(network) for network in networks],
+        [array.shape for array in arrays],
+    ]
+    found = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode())
     for array in arrays:
         found.update(array.tobytes())
     return found.hexdigest()[:12]
+
+
+def architecture(network):
+    """Returns a network's config without what differs each time that it is made.
+
+    Layers are named by their place, in the lists of what feeds what, too.
+    """
+    layers = enumerate(network._flatten_layers())
+    return _nameless(
+        keras.saving.serialize_keras_object(network),
+        {layer.name: f"layer {place}" for place, layer in layers},
+    )
+
+
+def _nameless(config, names):
+    if isinstance(config, str):
+        return names.get(config, config)
+    if isinstance(config, list | tuple):
+        return [_nameless(part, names) for part in config]
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: _nameless(value, names)
+        for key, value in config.items()
+        if key not in ("shared_object_id", "compile_config")
+    }
 
 
 def fit(model, draw, progress, callbacks):

@@ -62,7 +62,11 @@ class Play:
         self.payoff, self.transpose = payoff, np.ascontiguousarray(payoff.T)
         if start is None:
             start = [np.full(actions, 1 / actions) for actions in payoff.shape]
-        x, y = check_strategies(start, payoff.shape)
+        x, y = (
+            # Exactly, where the check allows for rounding.
+            np.maximum(strategy, 0) / np.maximum(strategy, 0).sum()
+            for strategy in check_strategies(start, payoff.shape)
+        )
         self.now = np.concatenate([x, y, payoff @ y, self.transpose @ x])
         # Views, which change with `now`.
         self.x, self.y, self.row, self.column = self.parts(self.now)

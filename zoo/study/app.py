@@ -7,6 +7,7 @@ import keras
 from absl import app, flags
 
 from zoo.study import distribute, lock, tensorboard, workers
+from zoo.study.codes import FAILED_TRIALS, FINISHED, MISTAKE, STOPPED
 from zoo.study.flags import (
     check_values,
     chosen,
@@ -14,7 +15,7 @@ from zoo.study.flags import (
     make_config,
     to_flags,
 )
-from zoo.study.report import Section, write_report
+from zoo.study.report import Section, counted, write_report
 from zoo.study.results import Results, run_name
 from zoo.study.runner import (
     DEFAULT_TRIALS,
@@ -30,8 +31,6 @@ from zoo.study.runner import (
 )
 from zoo.study.study import Study
 
-# Exit codes: all trials finished; the user's mistake; some trial failed; stopped.
-FINISHED, MISTAKE, FAILED_TRIALS, STOPPED = 0, 1, 2, 130
 # Points that `--dry_run` prints.
 LISTED = 1000
 
@@ -76,7 +75,8 @@ def parse(argv):
 def run_studies(*studies):
     """Runs what `--experiment` chooses of an app's study classes; returns an exit code.
 
-    One that has failed trials does not keep the next from running.
+    All are checked before the first runs. One that has failed trials does not keep the
+    next from running.
     """
     try:
         chosen_studies = chosen(studies, flags.FLAGS)
@@ -85,54 +85,54 @@ def run_studies(*studies):
                 "KERASTUNER_ORACLE_IP joins the machines of one experiment: "
                 f"--experiment={','.join(flags.FLAGS.experiment)} must name one"
             )
-    except ValueError as error:
-        return _complain(error)
-    outcome = FINISHED
-    for study in chosen_studies:
-        if len(chosen_studies) > 1:
-            print(f"\n{study.name} --experiment={study.experiment}", flush=True)
-        code = run_study(study())
-        if code in (MISTAKE, STOPPED):
-            return code
-        outcome = max(outcome, code)
-    return outcome
-
-
-def run_study(study):
-    """Runs the study that the parsed flags describe; returns the exit code."""
-    config = make_config(study, flags.FLAGS)
-    try:
-        check_values(config)
-        distribute.check(config)
-        config.logdir = distribute.own_logdir(config)
-        study.prepare(config)
-        hp = search_space(study, config)
-        points = grid_points(hp)[: config.trials] if config.search == "grid" else []
-        if config.dry_run:
-            _print_plan(study, config, points)
-            return FINISHED
-        folder = study.folder(config.logdir)
-        role = workers.role()
-        if role == "worker":
-            _search(study, config, folder, points)
-            return FINISHED
-        if workers.has_parent():
-            # Which holds the folder.
-            return _run(study, config, hp, points, role)
-        if config.fresh:
-            set_aside(folder)
-        if folder.exists():
-            check_settings(folder, config)
-        if have_ended(folder, points) and lock.is_held(folder):
-            # A report alone does not disturb the run that another process adds to it.
-            return _finish(study, config, folder, points)
-        with lock.hold(folder):
-            return _run(study, config, hp, points, role)
+        plans = [_prepare(study()) for study in chosen_studies]
+        outcome = FINISHED
+        for study, config, hp, points in plans:
+            if len(plans) > 1:
+                print(f"\n{study.name} --experiment={study.experiment}", flush=True)
+            outcome = max(outcome, run_study(study, config, hp, points))
+        return outcome
     except KeyboardInterrupt:
         print("\nstopped: the same command goes on from here", file=sys.stderr)
         return STOPPED
     except (ValueError, OSError) as error:
         return _complain(error)
+
+
+def _prepare(study):
+    """Returns a study, its settings, its search space and the points of its grid."""
+    config = make_config(study, flags.FLAGS)
+    check_values(config)
+    distribute.check(config)
+    config.logdir = distribute.own_logdir(config)
+    study.prepare(config)
+    hp = search_space(study, config)
+    points = grid_points(hp)[: config.trials] if config.search == "grid" else []
+    return study, config, hp, points
+
+
+def run_study(study, config, hp, points):
+    """Runs a study that is prepared; returns the exit code."""
+    if config.dry_run:
+        _print_plan(study, config, points)
+        return FINISHED
+    folder = study.folder(config.logdir)
+    role = workers.role()
+    if role == "worker":
+        _search(study, config, folder, points)
+        return FINISHED
+    if workers.has_parent():
+        # Which holds the folder.
+        return _run(study, config, hp, points, role)
+    if config.fresh:
+        set_aside(folder)
+    if folder.exists():
+        check_settings(folder, config)
+    if have_ended(folder, points) and lock.is_held(folder):
+        # A report alone does not disturb the run that another process adds to it.
+        return _finish(study, config, folder, points)
+    with lock.hold(folder):
+        return _run(study, config, hp, points, role)
 
 
 def _run(study, config, hp, points, role):
@@ -173,6 +173,8 @@ def _finish(study, config, folder, points):
 
 def _best(study, results):
     name, direction = study.objective
+    if name not in results.select():
+        return Section("Best trials", "No trial has finished.")
     table = results.select().sort_values(name, ascending=direction == "min")
     columns = [*(key for key in results.values if "tuner/" not in key), name]
     table = table[columns].head(10)
@@ -182,19 +184,21 @@ def _best(study, results):
 def _how(study, config, results):
     seconds = results.table["seconds"].sum()
     text = (
-        f"{len(results.table)} runs, {format_seconds(seconds)} in all, with "
+        f"{counted(len(results.table), 'run')}, {format_seconds(seconds)} in all, with "
         f"Keras {keras.__version__} on {keras.backend.backend()}. The settings are in "
-        f"`flags.txt`; this repeats the study elsewhere:\n\n```\npython -m "
-        f"zoo.apps.{study.name} --flagfile={study.folder(config.logdir)}/flags.txt "
-        "--logdir=elsewhere\n```"
+        f"`flags.txt`; this repeats the study elsewhere:\n\n```\npython "
+        f"{' '.join(workers.program())} "
+        f"--flagfile={study.folder(config.logdir)}/flags.txt --logdir=elsewhere\n```"
     )
     return Section("How this was made", text)
 
 
 def _print_plan(study, config, points):
     if not points:
-        trials = config.trials or DEFAULT_TRIALS
-        print(f"{study.name}: {config.search} search, {trials} trials")
+        size = f"{config.trials or DEFAULT_TRIALS} trials"
+        if config.search == "hyperband":
+            size = f"up to {config.epochs} epochs a trial"
+        print(f"{study.name}: {config.search} search, {size}")
         return
     seconds = [study.seconds(point, config) for point in points]
     names = [run_name(point) for point in points[:LISTED]]
@@ -205,10 +209,10 @@ def _print_plan(study, config, points):
     if len(points) > LISTED:
         print(f"... and {len(points) - LISTED:,} more")
     if None in seconds:
-        print(f"{len(points)} runs; their time was not measured")
+        print(f"{counted(len(points), 'run')}; their time was not measured")
         return
     total = format_seconds(sum(seconds) / max(config.workers, 1))
-    print(f"{len(points)} runs, about {total} on two cores")
+    print(f"{counted(len(points), 'run')}, about {total} on two cores")
 
 
 def _complain(error):

@@ -141,6 +141,11 @@ def check_values(config):
     for name, value in sorted(vars(config).items()):
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"--{name}={value} must be finite")
+    if config.search == "hyperband" and config.trials:
+        raise ValueError(
+            f"--trials={config.trials} is not read by --search=hyperband, whose number "
+            "of trials follows from --epochs"
+        )
     if config.data_dir and not os.path.isdir(config.data_dir):
         raise ValueError(f"--data_dir={config.data_dir}: must be an existing folder")
 

@@ -80,7 +80,10 @@ class Study:
         """
         values = getattr(config, flag)
         if not values or len(set(values)) < len(values):
-            raise ValueError(f"--{flag} must hold different names, one at least")
+            raise ValueError(
+                f"--{flag}={','.join(map(str, values))} must hold different names, one "
+                "at least"
+            )
         for value in values:
             if value not in known:
                 raise ValueError(
@@ -118,7 +121,10 @@ class Study:
                     f"--{flag}={text} must hold {name} from {low:g} to {high:g}"
                 )
         if not numbers or len(set(numbers)) < len(numbers):
-            raise ValueError(f"--{flag} must hold different numbers, one at least")
+            raise ValueError(
+                f"--{flag}={','.join(map(str, getattr(config, flag)))} must hold "
+                "different numbers, one at least"
+            )
         setattr(config, flag, numbers)
 
     def grid(self, hp: keras_tuner.HyperParameters, config: SimpleNamespace) -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 
+from zoo.study.codes import FAILED_TRIALS, FINISHED, MISTAKE
 from zoo.study.results import read_result
 
 RESTARTS = 3
@@ -70,22 +71,25 @@ def run(count, folder, progress):
         while running:
             time.sleep(0.2)
             _tell(folder, progress)
-            if chief.poll() == 0:
+            if chief.poll() in (FINISHED, FAILED_TRIALS):
                 # All is done; a worker that comes only now would wait for an answer.
                 break
-            if chief.poll():
+            if chief.poll() is not None:
                 log = folder / "logs" / "chief.log"
                 raise OSError(
                     f"the chief ended with code {chief.returncode}: see {log}"
                 )
             for name, process in list(running.items()):
                 code = process.poll()
-                if code == 0:
+                log = folder / "logs" / f"{name}.log"
+                if code == FINISHED:
                     del running[name]
+                elif code == MISTAKE and (complaint := _complaint(log)):
+                    # Another try would end alike.
+                    raise OSError(complaint)
                 elif code is not None:
                     deaths[name] += 1
                     if deaths[name] > RESTARTS:
-                        log = folder / "logs" / f"{name}.log"
                         raise OSError(f"{name} ended with code {code}: see {log}")
                     running[name] = _start(name, names.index(name), folder, port)
         _tell(folder, progress)
@@ -103,6 +107,19 @@ def _tell(folder, progress):
         name = path.parent.name
         if name not in progress.seen and (result := read_result(path.parent)):
             progress.ended(name, result)
+
+
+def _complaint(log):
+    """Returns what the last line of a log says is wrong, or `None`."""
+    last = log.read_text(errors="replace").rstrip().rpartition("\n")[2]
+    return last.partition(": error: ")[2] or None
+
+
+def program():
+    """Returns what Python was called with: a module, or a file."""
+    main = sys.modules["__main__"]
+    spec = main.__spec__
+    return ["-m", spec.name.removesuffix(".__main__")] if spec else [main.__file__]
 
 
 def _start(name, number, folder, port):
@@ -126,11 +143,9 @@ def _start(name, number, folder, port):
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         environment["CUDA_VISIBLE_DEVICES"] = str(number % len(gpus))
-    main = sys.modules["__main__"]
-    program = ["-m", main.__spec__.name] if main.__spec__ else [main.__file__]
     with open(folder / "logs" / f"{name}.log", "ab") as log:
         return subprocess.Popen(
-            [sys.executable, *program, f"--flagfile={folder / 'flags.txt'}"],
+            [sys.executable, *program(), f"--flagfile={folder / 'flags.txt'}"],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -158,6 +158,8 @@ def test_measurements_that_are_not_seen_count_for_nothing():
     ):
         y = DRAW.normal(size=(1, 12, 9, 3))
         other = np.where(mask[:, :, None], y, y + 100)
+        seen = np.where(mask[:, :, None], other, 0)
+        np.testing.assert_array_equal(operator.measured(other), seen)
         np.testing.assert_array_equal(operator.adjoint(y), operator.adjoint(other))
         one, two = (operator.prox_l2(X[:1], each, 2.0) for each in (y, other))
         np.testing.assert_array_equal(one, two)

@@ -92,7 +92,16 @@ def test_images_of_another_shape_are_refused(shape):
 
 @pytest.mark.parametrize(
     "step",
-    [0.0, -1.0, float("nan"), float("inf"), [1.0, 0.0], [[1.0, 2.0]], tf.constant(0.0)],
+    [
+        0.0,
+        -1.0,
+        float("nan"),
+        float("inf"),
+        [1.0, 0.0],
+        [[1.0, 2.0]],
+        tf.constant(0.0),
+        keras.Variable(-1.0),
+    ],
 )
 def test_steps_that_are_not_above_zero_are_refused(step):
     operator = Identity(SHAPE)

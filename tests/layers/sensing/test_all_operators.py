@@ -231,6 +231,33 @@ def test_one_factor_is_both_factors(row):
 
 
 @every_row
+@pytest.mark.parametrize("more", [-1, 1, 9])
+def test_factors_of_other_sizes_are_refused(row, more):
+    operator = row.build()
+    u, v, du, dv, e = arrays(operator)
+    left, right = (np.ones((rows + more, 3)) for rows in operator.factor_rows)
+    calls = {
+        "u": (
+            lambda: operator(left, v),
+            lambda: operator.adjoint_matmul_left(e, left),
+            lambda: operator.pair(left, du, v, dv),
+        ),
+        "v": (
+            lambda: operator(u, right),
+            lambda: operator.adjoint_matmul(e, right),
+            lambda: operator.pair(u, du, right, dv),
+        ),
+    }
+    for name, rows in zip(calls, operator.factor_rows, strict=True):
+        message = (
+            rf"`{name}` must have the shape \(\.\.\., {rows}, r\).*Received: {name}"
+        )
+        for call in calls[name]:
+            with pytest.raises(ValueError, match=message):
+                call()
+
+
+@every_row
 def test_a_batch_is_a_loop(row):
     operator = row.build()
     u, v, du, dv, e = arrays(operator, batch=(2, 3))
@@ -382,8 +409,8 @@ def test_config_makes_an_operator_of_equal_weights(row):
     operator = row.build()
     assert not operator.trainable_weights
     config = operator.get_config()
-    revived = row.operator.from_config(dict(config))
-    assert revived.get_config() == config
+    revived = row.operator.from_config(config)
+    assert revived.get_config() == config == operator.get_config()
     assert set(vars(revived)) == set(vars(operator))
     revived.set_weights(operator.get_weights())
     u, v, *_ = arrays(operator)

@@ -1,5 +1,6 @@
 import warnings
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -171,3 +172,6 @@ def test_the_scale_is_that_of_the_weights_of_now():
     before = operator.scale
     operator.set_weights([2 * weight for weight in operator.get_weights()])
     assert operator.scale == pytest.approx(4 * before, rel=1e-6)
+    factor = keras.Input((6, 2))
+    keras.Model(factor, operator(factor)).set_weights([a])
+    assert operator.scale == pytest.approx(before, rel=1e-6)

@@ -38,3 +38,9 @@ def test_a_larger_fraction_adds_to_a_smaller_and_the_labels_stay():
 def test_bad_arguments(fraction, classes, message):
     with pytest.raises(ValueError, match=message):
         corrupt_labels(LABELS, fraction, classes)
+
+
+@pytest.mark.parametrize("labels", [[1, 2, 10], [0.5, 1.0], [-1, 0]])
+def test_labels_are_classes(labels):
+    with pytest.raises(ValueError, match="`labels` must be integers from 0 to 9"):
+        corrupt_labels(labels, 0.5, 10)

@@ -205,3 +205,14 @@ def test_images_smaller_than_a_patch_are_left_out():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         PatchSampler(*arguments)
+
+
+@pytest.mark.parametrize("mode", ["LA", "1", "P", "RGB"])
+def test_grey_images_of_any_mode_have_no_color(tmp_path, mode):
+    (tmp_path / "train").mkdir()
+    pixels = RNG.integers(0, 256, (16, 16), "uint8")
+    Image.fromarray(pixels).convert(mode).save(tmp_path / "train" / "grey.png")
+    (image,) = load_natural_images("train", data_dir=tmp_path).values()
+    assert image.shape == (16, 16, 1)
+    with pytest.raises(ValueError, match="color"):
+        load_natural_images("train", color=True, data_dir=tmp_path)

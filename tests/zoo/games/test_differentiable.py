@@ -176,3 +176,17 @@ def test_mistakes_end_in_one_line(call, words):
         call()
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_game_without_equilibrium_says_so():
+    game = QuadraticGame([[0.0, 0.0], [0.0, 0.0]], [1, 1], [1.0, 0.0])
+    with pytest.raises(ValueError, match="`equilibrium` must exist"):
+        game.equilibrium  # noqa: B018
+
+
+def test_a_path_has_each_update():
+    game = bilinear_game([[1.0]])
+    trainer = GameTrainer(game.players({"player_1": [1.0], "player_2": [0.0]}), game)
+    trainer.compile(keras.optimizers.SGD(0.5), steps_per_execution=4)
+    with pytest.raises(ValueError, match="compiled with steps_per_execution=1"):
+        play(trainer, 8)

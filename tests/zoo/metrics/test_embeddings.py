@@ -65,3 +65,23 @@ def test_bad_shapes(embeddings, labels, message):
 def test_verification_needs_both_kinds_of_pairs():
     with pytest.raises(ValueError, match="two samples of one class and two classes"):
         verification_accuracy(np.ones((3, 2)), np.zeros(3, int))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"folds": 1}, "`folds` must be an integer from 2 up"),
+        ({"pairs": 5}, "`pairs` must be an integer from 10 up"),
+    ],
+)
+def test_there_is_a_pair_of_each_kind_in_each_fold(settings, message):
+    embeddings = np.repeat(np.eye(2), 5, axis=0)
+    with pytest.raises(ValueError, match=message):
+        verification_accuracy(embeddings, np.repeat([0, 1], 5), **settings)
+
+
+def test_what_has_no_answer_is_refused():
+    with pytest.raises(ValueError, match="`labels` must have two classes"):
+        angular_spread(np.eye(3), [0, 0, 0])
+    with pytest.raises(ValueError, match="`embeddings` must be finite"):
+        recall_at_1(np.full((4, 2), np.nan), [0, 0, 1, 1])

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 
 from zoo.metrics import EvaluateAtUpdates, loss_and_accuracy
 
@@ -64,3 +65,27 @@ def test_huge_logits_do_not_overflow():
     )
     x, y = np.full((2, 1), 1e30, "float32"), np.array([0, 1])
     assert loss_and_accuracy(model, x, y) == (np.log(2.0), 0.5)
+
+
+@pytest.mark.parametrize(
+    "labels", [np.zeros((20, 1), int), np.full(20, -1), [0.5] * 20]
+)
+def test_labels_are_classes_one_an_image(labels):
+    with pytest.raises(ValueError, match="`labels` must be integers from 0 to 2, of"):
+        loss_and_accuracy(network(), data()[0], labels)
+
+
+def test_updates_are_counted_within_an_execution():
+    curves = []
+    for steps in (1, 2):
+        model, (x, y) = network(), data()
+        model.compile(model.optimizer, model.loss, steps_per_execution=steps)
+        callback = EvaluateAtUpdates({"training": (x, y)}, updates=[2, 4, 7, 9])
+        settings = {"batch_size": 4, "epochs": 2, "verbose": 0, "shuffle": False}
+        model.fit(x, y, callbacks=[callback], **settings)
+        curves.append(callback.curves)
+    for name, curve in curves[0].items():
+        np.testing.assert_allclose(curves[1][name], curve, rtol=1e-4)
+    callback = EvaluateAtUpdates({"training": (x, y)}, updates=[3])
+    with pytest.raises(ValueError, match="update 3, of an execution from 3 to 4"):
+        model.fit(x, y, callbacks=[callback], **settings)

@@ -70,3 +70,9 @@ def test_bad_inputs(arguments, message):
 def test_an_image_of_zeros_has_no_snr():
     with pytest.raises(ValueError, match="no image that is 0"):
         snr(np.ones((2, 4, 4, 1)), np.zeros((2, 4, 4, 1)))
+
+
+def test_the_imaginary_part_of_an_estimate_counts():
+    truth = np.full((4, 4, 1), 0.5)
+    assert math.isclose(psnr(truth + 0.1j, truth), 20.0)
+    assert snr(truth + 0.1j, truth) == snr(truth + 0.1j, truth + 0j)

@@ -263,7 +263,7 @@ def test_signature_refuses():
 
 @pytest.mark.parametrize("labels", [[0, 1], [0, 1, 4], [0, -1, 2], [[0], [1], [2]]])
 def test_labels_that_are_refused(labels):
-    with pytest.raises(ValueError, match="labels must be integers from 0 to 3, one"):
+    with pytest.raises(ValueError, match="`labels` must be integers from 0 to 3, of"):
         layer_margins(perceptron(), np.ones((3, 7)), labels)
 
 

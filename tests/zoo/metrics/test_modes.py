@@ -57,3 +57,18 @@ def test_mistakes_end_in_one_line(samples, words):
     with pytest.raises(ValueError) as caught:
         mode_coverage(samples, np.zeros((2, 2)), 0.1)
     assert words in str(caught.value)
+
+
+def test_far_from_the_origin_all_is_the_same():
+    samples = np.random.default_rng(0).normal(0, 1e-4, (500, 2))
+    centers = np.array([[0.0, 0.0], [0.01, 0.0]])
+    near = mode_coverage(samples, centers, 1e-4)
+    far = mode_coverage(samples + 1e4, centers + 1e4, 1e-4)
+    assert far["high_quality"] == pytest.approx(near["high_quality"], abs=0.005)
+
+
+def test_sigma_is_above_0():
+    with pytest.raises(
+        ValueError, match=r"`sigma` must be above 0\. Received: sigma=-1"
+    ):
+        mode_coverage(np.zeros((5, 2)), np.eye(2), -1.0)

@@ -57,3 +57,8 @@ def test_bad_input_ends_in_one_line(arguments, message):
     with pytest.raises(ValueError, match=message) as error:
         nmse(*arguments)
     assert "\n" not in str(error.value)
+
+
+def test_integers_do_not_wrap_around():
+    one, other = np.array([[1, 2, 3]], "uint8"), np.array([[2, 2, 3]], "uint8")
+    assert nmse(one, other) == nmse(one.astype(float), other)

@@ -312,3 +312,38 @@ def test_bad_input_ends_in_one_line():
         ):
             call()
         assert "\n" not in str(error.value) and "Received: " in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["hinge", "binary_crossentropy", "poisson", "mse"])
+def test_losses_by_name_fit_targets_to_outputs_as_keras_does(name):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input((3,)), keras.layers.Dense(1, activation="sigmoid")]
+    )
+    model.compile("sgd", name)
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(8, 3)).astype("float32"), generator.integers(0, 2, 8)
+    value = LossSurface(model, x, y.astype("float32")).value()
+    assert value == pytest.approx(model.evaluate(x, y, verbose=0), rel=1e-5)
+
+
+def test_units_of_filters_keep_sharpness_where_a_layer_has_one_factor():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((3,)),
+            keras.layers.Dense(4, activation="relu"),
+            keras.layers.Dense(2),
+        ]
+    )
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(8, 3)), generator.integers(0, 2, 8)
+
+    def measure():
+        surface = LossSurface(model, x, y, CROSS_ENTROPY)
+        return adaptive_sharpness(surface, 0.1, normalization="filter").value
+
+    before = measure()
+    kernel, bias, last, offset = model.get_weights()
+    model.set_weights([kernel * 4, bias * 4, last / 4, offset])
+    assert measure() == pytest.approx(before, rel=1e-3)

@@ -1,5 +1,6 @@
 """Denoisers: their form, their training, and what they refuse."""
 
+import functools
 import hashlib
 import importlib
 import json
@@ -350,6 +351,14 @@ def test_a_folder_holds_one_training(tmp_path):
             fit(folder=tmp_path, **other)
 
 
+def test_networks_of_equal_shapes_are_no_one_training(tmp_path):
+    make = functools.partial(dncnn, 3, 8, normalization=None)
+    fit(make(residual=True), folder=tmp_path)
+    fit(make(residual=True), folder=tmp_path)
+    with pytest.raises(ValueError, match="which holds another"):
+        fit(make(residual=False), folder=tmp_path)
+
+
 def test_fresh_noise_has_the_level_that_is_asked_for():
     inputs = keras.Input((None, None, 1))
     model = training._Noisy(keras.Model(inputs, inputs), seed=3)
@@ -554,3 +563,8 @@ def test_training_runs_and_resumes_on_jax_without_tensorflow(tmp_path):
     assert done.returncode == 0, done.stderr
     first, last = json.loads(done.stdout.splitlines()[-1])
     assert last["psnr"] > first["psnr"] - 0.1 and last["loss"] < first["loss"]
+
+
+def test_integers_are_no_images_to_denoise():
+    with pytest.raises(ValueError, match=r"must be floats .* of dtype uint8"):
+        denoise(tiny(), [np.zeros((8, 8, 1), "uint8")])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from zoo.models.patch_training import Schedule
-from zoo.models.progress import STATE, Progress, digest, fit
+from zoo.models.progress import STATE, Progress, architecture, digest, fit
 
 ONES = np.ones((8, 8))
 
@@ -103,18 +103,36 @@ def test_one_line_an_epoch_is_printed(capsys):
     assert last.endswith(", validation 1.23 dB")
 
 
-def test_names_tell_settings_shapes_and_data_apart():
-    variables = make().variables
-    others = [
-        digest([1], variables, [ONES]),
-        digest([2], variables, [ONES]),
-        digest([1], variables[:1], [ONES]),
-        digest([1], variables, [2 * ONES]),
-        digest([1], variables, [ONES[:4], ONES[4:]]),
-        digest([1], variables, [ONES.reshape(4, 16)]),
+def test_names_tell_settings_networks_and_data_apart():
+    network, other = make(), keras.Sequential([keras.Input((2,)), keras.layers.ReLU()])
+    names = [
+        digest([1], [network], [ONES]),
+        digest([2], [network], [ONES]),
+        digest([1], [network, other], [ONES]),
+        digest([1], [other], [ONES]),
+        digest([1], [network], [2 * ONES]),
+        digest([1], [network], [ONES[:4], ONES[4:]]),
+        digest([1], [network], [ONES.reshape(4, 16)]),
     ]
-    assert len(set(others)) == 6
-    assert digest([1], variables, [ONES.T]) == others[0]
+    assert len(set(names)) == 7
+    assert digest([1], [network], [ONES.T]) == names[0]
+
+
+@pytest.mark.parametrize("make", [make, lambda: branches("relu")])
+def test_names_of_layers_and_weights_do_not_count(make):
+    first, second = make(), make()
+    assert [one.name for one in first.layers] != [one.name for one in second.layers]
+    second.set_weights([one + 1 for one in second.get_weights()])
+    assert architecture(first) == architecture(second)
+    assert architecture(first) != architecture(branches("elu"))
+
+
+def branches(activation):
+    """A network in which names tell what feeds what."""
+    x = keras.Input((2,))
+    one = keras.layers.Dense(2, activation=activation)(x)
+    other = keras.layers.Dense(2)(one)
+    return keras.Model(x, keras.layers.Subtract()([one, other]))
 
 
 def test_the_state_is_one_file(tmp_path):

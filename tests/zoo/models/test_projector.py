@@ -480,3 +480,8 @@ assert records[1]["psnr"] > records[0]["psnr"]
 def test_training_runs_on_jax():
     environment = {**os.environ, "KERAS_BACKEND": "jax"}
     subprocess.run([sys.executable, "-c", JAX], check=True, env=environment)
+
+
+def test_integers_are_no_images_to_perturb():
+    with pytest.raises(ValueError, match="`images` must be of floats"):
+        perturb(np.zeros((1, 8, 8, 1), int), np.random.default_rng(0))

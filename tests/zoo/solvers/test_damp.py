@@ -1,5 +1,6 @@
 """D-AMP and D-VAMP against their recursions and against what theory foretells."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -26,7 +27,9 @@ from zoo.solvers.damp import (
     dvamp,
     state_evolution,
 )
+from zoo.solvers.damp.methods import Dvamp
 from zoo.solvers.plug_and_play import TotalVariation, Wavelet
+from zoo.solvers.plug_and_play.problem import Problem
 
 RNG = np.random.default_rng(0)
 SHAPE = (16, 16, 1)
@@ -418,3 +421,38 @@ def test_floating_point_of_the_operator_is_kept():
     result = damp(np.asarray(op(smooth_images())), op, soft, iterations=2)
     assert result.x.dtype == "float64"
     assert keras.backend.floatx() == "float32"
+
+
+def test_what_is_not_measured_does_not_count():
+    mask = RNG.random(SHAPE[:2]) < 0.5
+    operator = PixelMask(SHAPE, mask.astype("float32"))
+    images = smooth_images()
+    y = np.asarray(operator(images))
+    expected = damp(y, operator, TV, iterations=4)
+    other = damp(y + np.where(mask[..., None], 0, 1.0), operator, TV, iterations=4)
+    np.testing.assert_array_equal(other.x, expected.x)
+    np.testing.assert_array_equal(other.sigma, expected.sigma)
+
+
+def test_more_noisy_numbers_than_rank_leave_more_noise():
+    operator = GaussianMatrix(SHAPE, 2 * PIXELS, seed=1)
+    problem = Problem(operator, TV, (0.0, 1.0))
+    noise = 0.3
+    left = noise * RNG.normal(size=(8, 2 * PIXELS))
+    variance = Dvamp(problem, left, noise)._variance(left)
+    # What noise alone leaves is no error of the estimate.
+    assert abs(variance.mean()) < 0.15 * noise**2
+
+
+def test_a_denoiser_needs_no_hash():
+    @dataclasses.dataclass
+    class Half:
+        share: float = 0.5
+
+        def __call__(self, images, sigma):
+            return self.share * images
+
+    images = smooth_images()
+    operator = GaussianMatrix(SHAPE, ROWS, seed=1)
+    result = damp(np.asarray(operator(images)), operator, Half(), iterations=2)
+    assert np.isfinite(result.x).all()

@@ -424,3 +424,9 @@ def test_bad_rates_raise():
         mirror_descent(PENNIES, optimism=-1)
     with pytest.raises(ValueError, match=r"`averaging` >= 0.*Received.*averaging=-1"):
         regret_matching_plus(PENNIES, averaging=-1)
+
+
+def test_a_start_that_is_rounded_is_no_nan():
+    start = [1 + 1e-6, -1e-6], [0.5, 0.5]
+    solution = mirror_descent(PENNIES, iterations=20, start=start)
+    assert np.isfinite(solution.gap)

@@ -1,5 +1,6 @@
 """A study without training, for tests of the machine: run as a script or imported."""
 
+import errno
 import os
 import time
 
@@ -30,7 +31,9 @@ class Coin(Study):
             with open(os.environ["COIN_LOG"], "a") as file:
                 file.write(f"{os.path.basename(logdir)}\n")
         time.sleep(float(os.environ.get("COIN_SECONDS", 0)))
-        if hp.values.get("side") == os.environ.get("COIN_BAD", "no side"):
+        if "COIN_FULL" in os.environ:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if os.environ.get("COIN_BAD", "no side") in (hp.values.get("side"), "all"):
             raise RuntimeError("the coin\nfell off the table")
         if hp.values.get("side") == os.environ.get("COIN_NAN", "no side"):
             return {"heads": float("nan")}
@@ -38,7 +41,7 @@ class Coin(Study):
         return {"heads": value, "epochs": config.epochs, "curve": [value, 2 * value]}
 
     def report(self, results, config):
-        return [Section("Sides", table=results.table[["run", "heads"]])]
+        return [Section("Sides", table=results.table.filter(["run", "heads"]))]
 
 
 if __name__ == "__main__":

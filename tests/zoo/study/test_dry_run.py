@@ -37,3 +37,10 @@ def test_a_point_of_the_grid_takes_less_than_a_kilobyte(coin, make_config):
         tracemalloc.stop()
     assert len(points) == 20_000
     assert peak < 20_000 * 1000
+
+
+def test_hyperband_has_no_number_of_trials(call, capsys, error):
+    assert call("--search=hyperband", "--epochs=9", "--dry_run") == 0
+    assert "coin: hyperband search, up to 9 epochs a trial" in capsys.readouterr().out
+    assert call("--search=hyperband", "--trials=3") == 1
+    assert error().startswith("coin: error: --trials=3 is not read by --search=hyperb")

@@ -127,3 +127,12 @@ def test_workers_run_the_experiment_of_their_chief(tmp_path):
     for name in ("toss", "spin"):
         folder = tmp_path / "runs" / "coin" / name
         assert len(list(folder.glob("*/result.json"))) == 6
+
+
+def test_all_are_checked_before_the_first_runs(run, experiments, monkeypatch, tmp_path):
+    def prepare(self, config):
+        raise ValueError("--speed=1.0 is too fast")
+
+    monkeypatch.setattr(experiments[1], "prepare", prepare)
+    assert run() == 1
+    assert not (tmp_path / "coin").exists()

@@ -146,6 +146,21 @@ def test_a_worker_that_comes_too_late_is_not_waited_for(start, tmp_path):
     assert len(table(tmp_path)) == 6
 
 
+def test_failed_trials_of_workers_set_the_exit_code(start, tmp_path):
+    # The chief has ended, with that code, while a worker is still to come.
+    code, _, errors = end(start("--workers=2", COIN_LATE="worker0", COIN_NAN="b"))
+    assert (code, errors) == (2, "3 of 6 trials failed")
+
+
+def test_what_a_worker_complains_of_is_repeated(start, tmp_path):
+    process = start("--workers=1", COIN_FULL="1")
+    code, _, errors = end(process)
+    assert code == 1
+    assert re.fullmatch(
+        r"coin: error: \S+side=\S+ cannot be written: No space .*", errors
+    )
+
+
 @pytest.mark.skipif(not pathlib.Path("/proc/self").exists(), reason="needs /proc")
 def test_workers_end_with_their_parent(start, tmp_path):
     process = start("--workers=1", seconds=0.5)

@@ -126,6 +126,14 @@ def test_searches_sample_the_space_and_resume(search, make_config, kind):
     assert len(search(make_config(search=kind, trials=6)).table) in (5, 6)
 
 
+def test_a_search_may_find_nothing(call, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("COIN_BAD", "all")
+    assert call("--search=random", "--trials=2") == 2
+    report = (tmp_path / "runs" / "coin" / "report.md").read_text()
+    assert "No trial has finished." in report
+    assert call("--search=random", "--trials=2") == 2
+
+
 def test_hyperband_sets_the_epochs(search, make_config):
     results = search(make_config(search="hyperband", epochs=4))
     assert set(results.table["epochs"]) == {2.0, 4.0}

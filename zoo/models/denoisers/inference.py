@@ -103,7 +103,7 @@ def evaluate(
         images: dict or list of `[height, width, channels]` in [0, 1].
         sigma: float from 0 to 4, standard deviation of the Gaussian noise that is
             added.
-        seed: int >= 0, of the noise. Defaults to 0.
+        seed: int >= 0, of the noise, which is drawn image after image. Defaults to 0.
         symmetries: int from 1 to 8, see `denoise`. Defaults to 1.
 
     Returns:
@@ -162,6 +162,11 @@ def _check_noisy(image, channels):
         raise ValueError(
             f"`images` must be [height, width, {channels}] for this network. "
             f"Received: shape {image.shape}"
+        )
+    if not np.issubdtype(image.dtype, np.floating):
+        raise ValueError(
+            "`images` must be floats with intensities of about [0, 1]. "
+            f"Received: an image of dtype {image.dtype}"
         )
     # NaN fails too. Noise of a level of 1 has a mean of 0.8.
     if not np.mean(np.abs(image)) < 4:

@@ -53,7 +53,8 @@ def train(
         evaluate_every: int, updates between validations, of which `steps` is a
             multiple. Defaults to 500.
         folder: where the state is kept at each validation, to go on from when the same
-            training is begun again, or `None`. Defaults to `None`.
+            training is begun again, whatever weights the network then has; or `None`.
+            Defaults to `None`.
         callbacks: list of Keras callbacks. An epoch is `evaluate_every` updates, and
             ends with `val_psnr` in its logs.
         seed: int >= 0, of patches and noise. Defaults to 0.
@@ -94,7 +95,7 @@ def train(
     model.optimizer.build(network.trainable_variables)
     name = digest(
         [levels, *schedule, sampler.size, sampler.seed],
-        model.variables,
+        [network],
         [*images.values(), *validation.values()],
     )
 

@@ -68,7 +68,8 @@ def train(
         evaluate_every: int, batches between validations, of which `steps` is a
             multiple. Defaults to 250.
         folder: where the state is kept at each validation, to go on from when the same
-            training is begun again, or `None`. Defaults to `None`.
+            training is begun again, whatever weights the network then has; or `None`.
+            Defaults to `None`.
         callbacks: list of Keras callbacks. An epoch is `evaluate_every` batches, and
             ends with `val_snr` in its logs.
         seed: int >= 0, of patches and noise. Defaults to 0.
@@ -124,7 +125,7 @@ def train(
     weights = (costs.noise, costs.adversarial, costs.l1, costs.fidelity)
     name = digest(
         [weights, *schedule, sampler.seed],
-        trainer.variables,
+        players.values(),
         [*operator.get_weights(), *images.values(), *validation.values()],
     )
 
@@ -156,7 +157,7 @@ def evaluate(
             large as may be, and cut in the middle.
         noise: float from 0 up, standard deviation of each real number that is measured.
             Defaults to 0.
-        seed: int >= 0, of the noise. Defaults to 0.
+        seed: int >= 0, of the noise, which is drawn image after image. Defaults to 0.
 
     Returns:
         Dict from the name of an image, or its place in the list, to a float.

@@ -58,6 +58,10 @@ def perturb(
     check_number("resized", resized, 0, 1)
     _check_range("scales", scales, 1)
     check_integer("map_size", map_size, 1, 1024)
+    if not np.issubdtype(images.dtype, np.floating):
+        raise ValueError(
+            f"`images` must be of floats. Received: images.dtype={images.dtype}"
+        )
     batch, height, width, channels = images.shape
     chosen = np.flatnonzero(rng.random(batch) < resized)
     base = images.copy()

@@ -61,7 +61,8 @@ def train(
         evaluate_every: int, updates between validations, of which `steps` is a
             multiple. Defaults to 500.
         folder: where the state is kept at each validation, to go on from when the same
-            training is begun again, or `None`. Defaults to `None`.
+            training is begun again, whatever weights the network then has; or `None`.
+            Defaults to `None`.
         callbacks: list of Keras callbacks. An epoch is `evaluate_every` updates, and
             ends with `val_psnr` in its logs.
         seed: int >= 0, of patches and perturbations. Defaults to 0.
@@ -115,7 +116,7 @@ def train(
     sampler = PatchSampler(images, size, seed=seed)
     name = digest(
         [*schedule, discriminator_rate, clip, loss.get_config(), sampler.seed],
-        trainer.variables,
+        trainer.players.values(),
         [*images.values(), *validation.values()],
     )
     clean = PatchSampler(validation, size, seed=seed).batch(0, COUNT)

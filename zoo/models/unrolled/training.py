@@ -20,6 +20,7 @@ from zoo.layers.cosine_dense import at_least_float32
 from zoo.losses.checks import check_choice, check_integer, check_number
 from zoo.metrics.recovery import nmse
 from zoo.models.normalization import DEEPEST
+from zoo.models.progress import architecture
 from zoo.models.unrolled.network import UnrolledNetwork
 
 LOG = "stages.jsonl"
@@ -361,19 +362,6 @@ def _frozen(network, stage):
     return [one for one in network.trainable_weights if id(one) not in ids]
 
 
-def _nameless(config):
-    """A config without the names of layers, which differ each time."""
-    if isinstance(config, list | tuple):
-        return [_nameless(part) for part in config]
-    if not isinstance(config, dict):
-        return config
-    return {
-        key: _nameless(value)
-        for key, value in config.items()
-        if key not in ("name", "shared_object_id")
-    }
-
-
 class _Log:
     """The stages that have ended, on disk: a line each, and the weights after it."""
 
@@ -382,10 +370,11 @@ class _Log:
         self.network = network
         training = {
             "stages": [dataclasses.asdict(stage) for stage in stages],
-            "network": _nameless(network.get_config()),
+            "network": architecture(network),
             "numbers": numbers,
         }
-        digest = hashlib.sha256(json.dumps(training, sort_keys=True).encode())
+        training = json.dumps(training, sort_keys=True, default=str)
+        digest = hashlib.sha256(training.encode())
         arrays = [*network.get_weights(), *problem.sample(1), *validation]
         for array in [*arrays, problem.matrix, problem.mask]:
             digest.update(np.ascontiguousarray(array).tobytes())

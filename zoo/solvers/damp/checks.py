@@ -24,15 +24,15 @@ def check_problem(operator, denoiser, value_range):
 
 
 def check_measured(operator, y):
-    """Returns measurements in the operator's precision.
+    """Returns measurements in the operator's precision, 0 where nothing is measured.
 
     Raises:
         ValueError: they do not belong to it, are not finite, or are of no image with
             intensities of about [0, 1].
     """
     checks.check_operator(operator)
-    y = check_values(operator, check_measurements(operator, y))
-    return y.astype(operator.measurement_dtype)
+    y = operator.measured(check_measurements(operator, y))
+    return check_values(operator, y).astype(operator.measurement_dtype)
 
 
 def check_step(relative_epsilon, onsager):

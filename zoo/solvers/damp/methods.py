@@ -1,6 +1,7 @@
 """D-AMP and D-VAMP: what is denoised, and what follows from the estimate."""
 
 import numpy as np
+from keras import ops
 
 from zoo.layers.spectrum import column_norm, spectrum
 from zoo.solvers.damp.pieces import adjoint, energy, per_image, proximal, residual
@@ -67,6 +68,7 @@ class Dvamp:
         self.values, self.counts = spectrum(operator)
         self.frobenius = float(self.values @ self.counts)
         self.pixels, self.rank = operator.num_pixels, int(self.counts.sum())
+        self.noise_energy = noise**2 * _real_numbers(operator)
         self.least = LEAST_RATIOS[operator.float_dtype] * self.frobenius / self.pixels
 
     def start(self):
@@ -99,5 +101,12 @@ class Dvamp:
 
     def _variance(self, left):
         """The mean squared error that leaves so much of the measurements."""
-        error = (energy(left) - self.rank * self.noise_variance) / self.frobenius
+        error = (energy(left) - self.noise_energy) / self.frobenius
         return np.maximum(error, LEAST_VARIANCE)
+
+
+def _real_numbers(operator):
+    """Returns how many real numbers are measured."""
+    one = 1 + 1j if operator.is_complex else 1.0
+    ones = np.full((1, *operator.measurement_shape), one)
+    return energy(ops.convert_to_numpy(operator.measured(ones)))[0]

@@ -108,7 +108,7 @@ def step_interval(
     """
     low, high = lowest_step(method, eps, mu), math.inf
     if method == "fbs":
-        high = (2 - eps / (1 + eps)) / smoothness
+        high = (2 - eps / (1 + eps)) / smoothness if smoothness else math.inf
     return (low, high) if low < high else None
 
 

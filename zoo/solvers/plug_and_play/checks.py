@@ -66,13 +66,18 @@ def check_measurements(operator, fidelity, y):
     return y.astype(operator.float_dtype)
 
 
-def check_first(first):
-    """Raises a `ValueError` if a first image is of other intensities than [0, 1]."""
-    mean = np.mean(np.abs(first))
-    if not mean < LARGEST_MEAN:
+def check_first(first, operator):
+    """Raises a `ValueError` if a first image is of other intensities than [0, 1].
+
+    What the operator makes of noise in [0, 1] tells what it multiplies images by.
+    """
+    noise = np.random.default_rng(0).random((1, *operator.image_shape))
+    gain = _magnitude(ops.convert_to_numpy(operator.gram(noise))) / noise.mean()
+    largest = _magnitude(first)
+    if not largest <= LARGEST_MEAN * gain:
         raise ValueError(
             "`y` must be of images with intensities of about [0, 1]. "
-            f"Received: y of images with a mean magnitude of {mean:g}"
+            f"Received: y of images with a mean magnitude of {largest / gain:g}"
         )
 
 
@@ -204,3 +209,8 @@ def _check_finite(name, array):
             f"`{name}` must be finite. Received: {name} with {wrong} values that are "
             "NaN or infinite"
         )
+
+
+def _magnitude(images):
+    """The mean magnitude of the brightest image."""
+    return np.mean(np.abs(images), axis=(1, 2, 3)).max()

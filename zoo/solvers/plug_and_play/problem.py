@@ -92,9 +92,14 @@ class Problem(keras.layers.Layer):
         return ops.convert_to_tensor(np.asarray(self.denoiser(images, sigma)))
 
     def get_config(self):
-        # What tells graphs apart.
-        parts = [_number(self.operator), _number(self.denoiser)]
-        return {"parts": parts, "value_range": [self.low, self.scale]}
+        # What tells graphs apart; Python functions are in none.
+        prior = isinstance(self.denoiser, Prior)
+        return {
+            "operator": _number(self.operator),
+            "denoiser": _number(self.denoiser) if self.compiles else None,
+            "prior": self.denoiser.get_config() if prior else None,
+            "value_range": [self.low, self.scale],
+        }
 
 
 def takes_level(denoiser):

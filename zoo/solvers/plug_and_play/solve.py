@@ -56,7 +56,7 @@ def solve(
     problem = Problem(operator, denoiser, checks.check_range(value_range))
     if start is None:
         start = ops.convert_to_numpy(fidelity.start(operator, ops.convert_to_tensor(y)))
-        checks.check_first(start)
+        checks.check_first(start, operator)
     else:
         start = checks.check_images("start", start, operator, batch)
     if truth is not None:
@@ -155,7 +155,7 @@ def _warn_of_steps(method, operator, fidelity, y, steps, bound):
                 f"above 0. Received: fidelity={fidelity}"
             )
         # Convex priors ask for no more.
-        interval = 0.0, 2 / smoothness
+        interval = 0.0, 2 / smoothness if smoothness else math.inf
     if bound is not None:
         mu = fidelity.strong_convexity(operator, y)
         interval = step_interval(method, bound, mu, smoothness) or interval

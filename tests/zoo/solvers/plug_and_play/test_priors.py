@@ -172,3 +172,8 @@ def test_a_mistake_is_told_in_a_line(make, message):
     with pytest.raises(ValueError, match=message) as error:
         make()
     assert message in str(error.value)
+
+
+def test_a_wavelet_that_is_cut_off_is_none():
+    with pytest.raises(ValueError, match=r"orthogonal wavelet .* wavelet='dmey'"):
+        Wavelet(0.1, "dmey")

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from zoo.layers.operators import Blur, FourierMask, Identity, PixelMask
+from zoo.layers.operators import Blur, FourierMask, Identity, PixelMask, Stack
 from zoo.metrics import psnr
 from zoo.models.denoisers import dncnn
 from zoo.solvers.plug_and_play import (
@@ -546,3 +546,33 @@ def test_jax_gives_the_same(tmp_path):
         text=True,
     )
     assert run.returncode == 0, run.stderr[-2000:]
+
+
+def test_the_weight_of_a_prior_may_change():
+    operator = pixels()
+    y, prior = measure(operator), L1(0.1)
+    first = pnp_drs(y, operator, prior, step=1.0, iterations=20).x
+    prior.weight = 0.4
+    again = pnp_drs(y, operator, prior, step=1.0, iterations=20).x
+    expected = pnp_drs(y, operator, L1(0.4), step=1.0, iterations=20).x
+    assert not np.allclose(first, expected)
+    np.testing.assert_array_equal(again, expected)
+
+
+@pytest.mark.parametrize("fidelity", [Poisson(0.1, 2.0), PhotonCounting(0.1, 1.0)])
+def test_dark_frames_are_recovered(fidelity):
+    result = pnp_fbs(
+        np.zeros((1, *SHAPE)), Identity(SHAPE), L1(0.1), step=0.01, fidelity=fidelity
+    )
+    assert np.isfinite(result.x).all()
+
+
+def test_operators_may_multiply_and_each_image_is_looked_at():
+    truth = np.full((1, *SHAPE), 0.6)
+    for operator in (Blur(SHAPE, np.ones((3, 3))), Stack([Identity(SHAPE)] * 9)):
+        result = pnp_admm(operator(truth), operator, L1(1e-6), step=1.0)
+        np.testing.assert_allclose(result.x, truth, atol=1e-3)
+    bright = np.zeros((60, *SHAPE))
+    bright[7] = 200
+    with pytest.raises(ValueError, match="a mean magnitude of 200"):
+        pnp_admm(bright, Identity(SHAPE), L1(0.1), step=1.0)
