@@ -39,6 +39,8 @@ def pytest_configure(config):
 
 
 def pytest_runtest_setup(item):
+    # Weights that a test does not seed are the same in each run.
+    keras.utils.set_random_seed(0)
     backend = keras.backend.backend()
     marker = item.get_closest_marker("tensorflow")
     if marker and backend != "tensorflow":
