@@ -212,7 +212,7 @@ class RealSpectralNormConv2D(keras.layers.Conv2D):
 
     def _transposed(self, image, kernel):
         # The transpose of a convolution is one with the kernel upside down.
-        kernel = ops.flip(ops.swapaxes(kernel, 2, 3), (0, 1))
+        kernel = ops.swapaxes(kernel[::-1, ::-1], 2, 3)
         # A kernel of even size reaches further down; the transpose, further up.
         margins = [
             rate * (size - 1) % 2

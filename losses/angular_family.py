@@ -241,12 +241,12 @@ class LSoftmax(AngularMargin):
         dtype: `"float32"` or `"float64"`, whatever the policy. Defaults to `"float32"`.
 
     Call arguments:
-        y_true: labels, `[...]`.
-        y_pred: `[..., 2, classes]`, the cosines and the `n_j`, as
+        y_true: labels, `[batch, ...]`.
+        y_pred: `[batch, ..., 2, classes]`, the cosines and the `n_j`, as
             `zoo.layers.CosineDense(polar=True)` gives them.
 
     Raises:
-        ValueError: `margin` is not above 0.
+        ValueError: `margin` is not above 0; when called, `y_pred` is not as above.
 
     Example:
 
@@ -289,7 +289,14 @@ class LSoftmax(AngularMargin):
         return cross_entropy(norms * cosines, labels, target)
 
     def score_shape(self, scores):
-        return (*scores.shape[:-2], scores.shape[-1])
+        shape = tuple(scores.shape)
+        # A batch of two rows of plain cosines is of two axes.
+        if len(shape) < 3 or shape[-2] != 2:
+            raise ValueError(
+                "y_pred must be (..., 2, classes), as of CosineDense(polar=True). "
+                f"Received: y_pred.shape={shape}"
+            )
+        return (*shape[:-2], shape[-1])
 
     def get_config(self):
         return _with_one_margin(

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from zoo import _backend
-from zoo.losses.checks import check_dtype, check_integer
+from zoo.losses.checks import check_dtype, check_integer, same_sizes
 
 
 class ClassificationLoss(keras.losses.Loss):
@@ -17,9 +17,9 @@ class ClassificationLoss(keras.losses.Loss):
     float64 where `dtype` says so, whatever the dtype of the scores.
 
     Labels are integers, `[...]` or `[..., 1]`, or rows of `classes` numbers,
-    `[..., classes]`, for scores `[..., classes]`. A label outside `[0, classes)` raises
-    an error in eager mode; in a compiled step, which cannot raise, the loss of that
-    sample is NaN.
+    `[..., classes]`, for scores `[..., classes]`. A label that is no integer from 0 to
+    `classes - 1` raises an error in eager mode; in a compiled step, which cannot raise,
+    the loss of that sample is NaN.
 
     Args:
         ignore_class: integer label of samples that do not count, or `None`. The mean is
@@ -49,25 +49,28 @@ class ClassificationLoss(keras.losses.Loss):
         )
 
     def call(self, y_true, y_pred):
-        y_true = ops.convert_to_tensor(y_true)
+        labels = ops.convert_to_tensor(y_true)
         scores = ops.convert_to_tensor(y_pred, dtype=self.dtype)
         *leading, classes = self.score_shape(scores)
-        if _is_rows(y_true, leading, classes):
+        rows = _is_rows(labels, leading, classes)
+        if 0 in leading:
+            # Backends refuse the largest of nothing.
+            return ops.reshape(scores, leading)
+        if rows:
             if not self.soft_targets:
-                y_true = ops.argmax(y_true, axis=-1)
+                labels = ops.argmax(labels, axis=-1)
             dtype = self.dtype if self.soft_targets else "int32"
-            return self.per_sample(ops.cast(y_true, dtype), scores)
-        labels = ops.cast(y_true, "int32")
+            return self.per_sample(ops.cast(labels, dtype), scores)
         if len(labels.shape) > len(leading):
             labels = ops.squeeze(labels, axis=-1)
         counts = None
         if self.ignore_class is not None:
             counts = ops.not_equal(labels, self.ignore_class)
             labels = ops.where(counts, labels, 0)
-        valid = _in_range(labels, classes)
+        valid = _are_classes(labels, classes)
         if valid is not None:
             labels = ops.where(valid, labels, 0)
-        losses = self.per_label(labels, scores)
+        losses = self.per_label(ops.cast(labels, "int32"), scores)
         if valid is not None:
             losses = ops.where(valid, losses, math.nan)
         if counts is not None:
@@ -107,29 +110,36 @@ class ClassificationLoss(keras.losses.Loss):
 
 
 def _is_rows(y_true, leading, classes):
+    """Whether labels are in rows.
+
+    Raises:
+        ValueError: they fit the scores neither as labels nor as rows.
+    """
     shape, rank = tuple(y_true.shape), len(leading)
-    if len(shape) == rank or (len(shape) == rank + 1 and shape[-1] == 1):
-        return False
-    if len(shape) == rank + 1 and shape[-1] == classes:
-        return True
+    if same_sizes(shape[:rank], leading):
+        if shape[rank:] in ((), (1,)):
+            return False
+        if shape[rank:] == (classes,):
+            return True
     raise ValueError(
         f"y_true must be labels, {(*leading,)}, or rows, {(*leading, classes)}. "
         f"Received: y_true.shape={shape}"
     )
 
 
-def _in_range(labels, classes):
-    """Whether each label is one, or `None` where that was checked: then all are.
+def _are_classes(labels, classes):
+    """Whether each label is a class, or `None` where that was checked: then all are.
 
     Raises:
-        ValueError: a label that can be looked at is out of range.
+        ValueError: a label that can be looked at is none.
     """
-    if not _backend.is_concrete(labels):
-        return ops.logical_and(labels >= 0, labels < classes)
-    values = ops.convert_to_numpy(labels)
-    wrong = values[(values < 0) | (values >= classes)]
+    whole = ops.equal(ops.floor(labels), labels)
+    valid = ops.logical_and(whole, ops.logical_and(labels >= 0, labels < classes))
+    if not _backend.is_concrete(valid):
+        return valid
+    wrong = ops.convert_to_numpy(labels)[~ops.convert_to_numpy(valid)]
     if wrong.size:
         raise ValueError(
-            f"y_true must hold labels from 0 to {classes - 1}. Received: {wrong[0]}"
+            f"y_true must hold labels from 0 to {classes - 1}. Received: {wrong[0]:.8g}"
         )
     return None

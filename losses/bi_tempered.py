@@ -19,6 +19,8 @@ NEAREST = 1e-7
 MOST_PRODUCTS = 10
 # The largest `classes^(t - 1)`: sums of its inverse must not vanish in float32.
 LARGEST = 1e30
+# Powers of probabilities end at the exponential of this, whose sums are finite.
+HIGHEST = {"float32": 85.0, "float64": 700.0}
 
 
 def log_t(x: Array, t: float) -> Array:
@@ -359,9 +361,12 @@ class _Powers:
         if m is None:
             if self.log_p is None:
                 self.log_p = ops.log(self.reciprocal) / self.s
-            difference = self.s + 1 - self.t1
-            power = ops.exp(difference * self.log_p)
-            self.p_to_t2_minus_t1 = ops.where(self.p > 0, power, 0.0)
+            # Not p > 0: a probability that underflows has a gradient all the same.
+            live = self.log_p > -math.inf
+            log_power = (self.s + 1 - self.t1) * self.log_p
+            highest = HIGHEST[keras.backend.standardize_dtype(self.log_p.dtype)]
+            log_power = ops.where(live, ops.minimum(log_power, highest), 0.0)
+            self.p_to_t2_minus_t1 = ops.where(live, ops.exp(log_power), 0.0)
             self.p_to_2_minus_t1 = ops.exp((2 - self.t1) * self.log_p)
         else:
             self.p_to_t2_minus_t1 = _product(self.reciprocal, m)
@@ -381,7 +386,7 @@ class _Powers:
             return _product(reciprocal, self.products), reciprocal, None
         x = ops.maximum(x, self._choose(-1.0, 0.0))
         u = self._choose(1 + x, x)
-        log_u = self._choose(ops.log1p(x), ops.log(x))
+        log_u = self._choose(ops.log1p(x), ops.log(u))
         reciprocal = ops.where(u > 0, 1 / u, 0.0)
         log_p = -log_u / self.s
         return ops.exp(log_p), reciprocal, log_p

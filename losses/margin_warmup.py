@@ -63,12 +63,15 @@ class MarginWarmup(keras.callbacks.Callback):
         self._compile_steps()
 
     def on_epoch_begin(self, epoch, logs=None):
-        # Within an epoch JAX keeps the optimizer's count to itself.
-        iterations = ops.convert_to_numpy(self.model.optimizer.iterations)
-        self._updates_before = int(iterations)
+        optimizer = self.model.optimizer
+        # Mixed precision wraps the one that counts.
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        # Within an epoch JAX keeps the optimizer's count of batches to itself.
+        self._batches_before = int(ops.convert_to_numpy(optimizer._iterations))
+        self._batches_per_update = optimizer.gradient_accumulation_steps or 1
 
     def on_train_batch_begin(self, batch, logs=None):
-        updates = self._updates_before + batch
+        updates = (self._batches_before + batch) // self._batches_per_update
         strength = min(self.levels * updates // self.steps, self.levels) / self.levels
         if strength != self._strength:
             self._strength = strength

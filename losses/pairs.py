@@ -23,14 +23,17 @@ class _PairLoss(keras.losses.Loss):
         super().__init__(name=name, reduction=reduction, dtype=check_dtype(dtype))
 
     def call(self, y_true, y_pred):
-        labels = one_per_sample("y_true", ops.convert_to_tensor(y_true))
-        labels = ops.cast(labels, "int32")
         embeddings = ops.convert_to_tensor(y_pred, dtype=self.dtype)
         if len(embeddings.shape) != 2:
             raise ValueError(
                 "y_pred must be embeddings, (batch, features). "
                 f"Received: y_pred.shape={tuple(embeddings.shape)}"
             )
+        labels = ops.convert_to_tensor(y_true)
+        labels = one_per_sample("y_true", labels, embeddings.shape[0])
+        if embeddings.shape[0] == 0:
+            # Backends refuse the largest of nothing.
+            return ops.sum(embeddings, axis=-1)
         # Their squared distances, at most 16 times that, must be finite too.
         sizes = ops.sum(ops.square(4 * embeddings), axis=-1)
         sound = ops.isfinite(sizes)
@@ -79,6 +82,9 @@ class Contrastive(_PairLoss):
     finite spoils its own loss, NaN, and is no pair of the others. Under `tf.distribute`
     the pairs are those of a replica's part of the batch. Memory is O(batch^2).
 
+    In float32 `d^2` is right to about 1e-6 of the squared length of embeddings, less
+    their mean: where that is not enough, `dtype="float64"` is.
+
     Args:
         margin: float > 0, the distance that classes are to keep. Defaults to 1.0.
         reduction: as in `keras.losses.Loss`.
@@ -86,8 +92,8 @@ class Contrastive(_PairLoss):
         dtype: `"float32"` or `"float64"`, whatever the policy. Defaults to `"float32"`.
 
     Call arguments:
-        y_true: `[batch]` or `[batch, 1]`, integer classes, any number below 2^24 (2^31
-            for `dtype="float64"`).
+        y_true: `[batch]` or `[batch, 1]`, classes: any numbers, integers up to 2^24
+            (2^53 for `dtype="float64"`).
         y_pred: `[batch, features]`, embeddings.
 
     Raises:
@@ -150,7 +156,8 @@ class Triplet(_PairLoss):
     mean is over the others, and without any both loss and gradient are 0. An embedding
     that is not finite spoils its own loss, NaN, and is in no triplet of the others. At
     distance 0 the gradient is 0. Under `tf.distribute` the triplets are those of a
-    replica's part of the batch. Memory is O(batch^2) in either mining.
+    replica's part of the batch. Memory is O(batch^2) in either mining. For embeddings
+    much longer than their distances take `dtype="float64"`; see `Contrastive`.
 
     Args:
         margin: float >= 0, or `None` for the soft margin. Defaults to 0.2.
@@ -162,8 +169,8 @@ class Triplet(_PairLoss):
         dtype: `"float32"` or `"float64"`, whatever the policy. Defaults to `"float32"`.
 
     Call arguments:
-        y_true: `[batch]` or `[batch, 1]`, integer classes, any number below 2^24 (2^31
-            for `dtype="float64"`).
+        y_true: `[batch]` or `[batch, 1]`, classes: any numbers, integers up to 2^24
+            (2^53 for `dtype="float64"`).
         y_pred: `[batch, features]`, embeddings.
 
     Raises:
@@ -231,7 +238,8 @@ def squared_distances(embeddings):
     """Returns the squared Euclidean distances of all pairs of rows.
 
     By `|a|^2 + |b|^2 - 2 a.b` of the centred rows, as a batch far from the origin would
-    leave few digits; rounding leaves none below 0.
+    leave few digits; rounding leaves none below 0, and an error of up to about 1e-6 of
+    the largest size in float32.
 
     Args:
         embeddings: `[batch, features]`, finite.

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from zoo import _backend
-from zoo.losses.checks import check_choice, check_dtype, check_number
+from zoo.losses.checks import check_choice, check_dtype, check_number, same_sizes
 from zoo.losses.weighted_margin import tame_exp
 
 # A link as the log-odds of eta, which neither rounds nor overflows, and its slope at 0.
@@ -108,8 +108,9 @@ class ProperMargin(keras.losses.Loss):
         )
 
     def call(self, y_true, y_pred):
-        labels = one_per_sample("y_true", ops.convert_to_tensor(y_true, self.dtype))
         scores = one_per_sample("y_pred", ops.convert_to_tensor(y_pred, self.dtype))
+        labels = ops.convert_to_tensor(y_true, self.dtype)
+        labels = one_per_sample("y_true", labels, scores.shape[0])
         valid = ops.logical_or(labels == 0, labels == 1)
         if _backend.is_concrete(valid) and not ops.all(valid):
             wrong = ops.convert_to_numpy(labels)[~ops.convert_to_numpy(valid)]
@@ -141,13 +142,13 @@ class ProperMargin(keras.losses.Loss):
         }
 
 
-def one_per_sample(name, x):
-    """Returns `x`, `[batch]` or `[batch, 1]`, as `[batch]`."""
-    if len(x.shape) == 2 and x.shape[-1] == 1:
-        return ops.squeeze(x, axis=-1)
-    if len(x.shape) == 1:
-        return x
+def one_per_sample(name, x, samples=None):
+    """Returns `x`, `[samples]` or `[samples, 1]`, as `[samples]`."""
+    shape = tuple(x.shape)
+    if same_sizes(shape[:1], (samples,)) and shape[1:] in ((), (1,)):
+        return ops.reshape(x, (-1,))
+    batch = "batch" if samples is None else samples
     raise ValueError(
-        f"{name} must be one number per sample, (batch,) or (batch, 1). "
-        f"Received: {name}.shape={tuple(x.shape)}"
+        f"{name} must be one number per sample, ({batch},) or ({batch}, 1). "
+        f"Received: {name}.shape={shape}"
     )

@@ -263,8 +263,8 @@ class Extragradient(SimultaneousGradient):
     Called as `SimultaneousGradient` is, with `optimizers` and without `only`.
 
     Raises:
-        ValueError: no optimizers, one that accumulates gradients, or `only`: the
-            players look ahead together.
+        ValueError: no optimizers, one that accumulates gradients or scales losses, or
+            `only`: the players look ahead together.
 
     Example:
 
@@ -304,6 +304,13 @@ class Extragradient(SimultaneousGradient):
             raise ValueError(
                 "Extragradient needs optimizers that step at every gradient. "
                 "Received: one with gradient_accumulation_steps"
+            )
+        scale = keras.optimizers.LossScaleOptimizer
+        if any(isinstance(one, scale) or one.loss_scale_factor for one in optimizers):
+            # They would divide gradients by a factor that no loss has.
+            raise ValueError(
+                "Extragradient needs optimizers that do not scale losses. "
+                "Received: one that does"
             )
         players = range(len(variables))
         values, ahead = simultaneous_gradient(losses, variables, penalties, players)

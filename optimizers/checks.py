@@ -26,6 +26,16 @@ def check_not_negative(name, value):
     return float(value)
 
 
+def check_integer(name, value, low, allowed="an int"):
+    """Returns `value` as an int; raises ValueError unless it is one from `low` up."""
+    integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not (integer and value >= low):
+        raise ValueError(
+            f"`{name}` must be {allowed} from {low} up. Received: {name}={value!r}"
+        )
+    return int(value)
+
+
 def check_bool(name, value):
     """Returns `value`; raises ValueError unless it is a bool."""
     if not isinstance(value, bool):

@@ -12,6 +12,7 @@ from zoo._types import Array
 from zoo.optimizers.checks import (
     check_bool,
     check_choice,
+    check_integer,
     check_momentum,
     check_not_negative,
     check_positive,
@@ -163,11 +164,8 @@ class FactoredGradientDescent(keras.optimizers.Optimizer):
             raise ValueError(
                 f"`balance` needs `left_rows`. Received: balance={balance}"
             )
-        if left_rows is not None and (type(left_rows) is not int or left_rows < 1):
-            raise ValueError(
-                "`left_rows` must be None or an int from 1 up. "
-                f"Received: left_rows={left_rows!r}"
-            )
+        if left_rows is not None:
+            left_rows = check_integer("left_rows", left_rows, 1, "None or an int")
         super().__init__(1.0 if auto else learning_rate, **kwargs)
         self.auto = auto
         self.momentum = momentum

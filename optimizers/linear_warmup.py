@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from zoo._types import Array
-from zoo.optimizers.checks import check_not_negative
+from zoo.optimizers.checks import check_integer, check_not_negative
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -39,10 +39,9 @@ class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
     ) -> None:
         schedule = keras.optimizers.schedules.LearningRateSchedule
         if not isinstance(learning_rate, schedule):
-            check_not_negative("learning_rate", learning_rate)
-        check_not_negative("warmup_steps", warmup_steps)
+            learning_rate = check_not_negative("learning_rate", learning_rate)
         self.learning_rate = learning_rate
-        self.warmup_steps = warmup_steps
+        self.warmup_steps = check_integer("warmup_steps", warmup_steps, 0)
 
     def __call__(self, step: Array) -> Array:
         rate = self.learning_rate

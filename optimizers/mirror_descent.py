@@ -107,7 +107,7 @@ class MirrorDescent(keras.optimizers.Optimizer):
         else:
             dual = followed(self.duals[index], variable)
             dual -= sum(scale * x for scale, x in terms)
-            dual -= ops.max(dual, axis=-1, keepdims=True)
+            dual = below_largest(dual)
             self.assign(self.duals[index], dual)
             self.assign(variable, probabilities(dual))
         if self.optimism:
@@ -118,7 +118,7 @@ class MirrorDescent(keras.optimizers.Optimizer):
             dual = ops.log(variable)
             if _backend.is_concrete(dual):
                 _check_simplex(ops.convert_to_numpy(variable), variable.path)
-            return dual
+            return below_largest(dual)
 
         return self.add_variable_from_reference(variable, "dual", logarithm)
 
@@ -184,6 +184,11 @@ class OptimisticMirrorDescent(MirrorDescent):
         return {**super().get_config(), "optimism": self.optimism}
 
 
+def below_largest(dual):
+    """Logarithms up to a constant, of which the largest becomes 0."""
+    return dual - ops.max(dual, axis=-1, keepdims=True)
+
+
 def probabilities(dual):
     """What logarithms are those of, up to a constant and the largest near 0."""
     weights = ops.exp(dual)
@@ -194,11 +199,13 @@ def followed(dual, x):
     """The logarithms that were kept, or those of `x` where it has been assigned."""
     dual, x = ops.convert_to_tensor(dual), ops.convert_to_tensor(x)
     spacing, least = FLOATS[keras.backend.standardize_dtype(x.dtype)]
-    distance = ops.max(ops.abs(probabilities(dual) - x), axis=-1, keepdims=True)
+    # Beside the largest, as the sum of many rounds differently in different steps.
+    weights = ops.exp(dual) * ops.max(x, axis=-1, keepdims=True)
+    close = ops.abs(weights - x) <= 4 * spacing * x + least
     # What has sunk too low to be told from zero can rise again, a true zero cannot.
     lowest = ops.cast(ops.isfinite(dual), x.dtype) * least
     logarithm = ops.log(ops.maximum(x, lowest))
-    return ops.where(distance > 4 * spacing, logarithm, dual)
+    return ops.where(ops.all(close, axis=-1, keepdims=True), dual, logarithm)
 
 
 def _check_simplex(value, name):

@@ -152,7 +152,7 @@ class OptimisticSGD(_Optimistic, keras.optimizers.SGD):
     ) -> None:
         check_rate(learning_rate)
         optimism = check_not_negative("optimism", optimism)
-        check_momentum(momentum)
+        momentum = check_momentum(momentum)
         check_bool("nesterov", nesterov)
         super().__init__(learning_rate, momentum, nesterov, **kwargs)
         self.optimism = optimism
@@ -236,9 +236,9 @@ class OptimisticRMSprop(_Optimistic, keras.optimizers.RMSprop):
         check_rate(learning_rate)
         optimism = check_not_negative("optimism", optimism)
         check_choice("version", version, ("update", "gradient"))
-        check_decay("rho", rho)
-        check_momentum(momentum)
-        check_not_negative("epsilon", epsilon)
+        rho = check_decay("rho", rho)
+        momentum = check_momentum(momentum)
+        epsilon = check_not_negative("epsilon", epsilon)
         check_bool("centered", centered)
         super().__init__(learning_rate, rho, momentum, epsilon, centered, **kwargs)
         self.optimism = optimism
@@ -335,9 +335,9 @@ class OptimisticAdam(_Optimistic, keras.optimizers.Adam):
         check_rate(learning_rate)
         optimism = check_not_negative("optimism", optimism)
         check_choice("version", version, ("update", "gradient"))
-        check_decay("beta_1", beta_1)
-        check_decay("beta_2", beta_2)
-        check_not_negative("epsilon", epsilon)
+        beta_1 = check_decay("beta_1", beta_1)
+        beta_2 = check_decay("beta_2", beta_2)
+        epsilon = check_not_negative("epsilon", epsilon)
         check_bool("amsgrad", amsgrad)
         super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, **kwargs)
         self.optimism = optimism

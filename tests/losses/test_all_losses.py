@@ -173,6 +173,15 @@ def test_one_finite_value_a_sample_and_their_mean(row):
 
 
 @every_row
+def test_a_batch_of_no_samples_has_no_losses(row):
+    scores, labels = ops.convert_to_tensor(row.scores(0)), row.labels(0)
+    loss = row.build(reduction=None)
+    assert values(loss, labels, scores).shape == (0,)
+    gradient = input_gradient(lambda scores: loss(labels, scores), scores)
+    assert tuple(gradient.shape) == tuple(scores.shape)
+
+
+@every_row
 def test_sample_weights_scale_their_samples(row):
     scores, labels = row.scores(), row.labels()
     weights = np.arange(SAMPLES, dtype="float32")
@@ -225,9 +234,9 @@ def test_an_ignored_class_does_not_count(row, compiled):
 
 
 @class_rows
-@pytest.mark.parametrize("label", [-1, CLASSES, CLASSES + 7])
-def test_a_label_out_of_range_is_never_silent(row, label, compiled):
-    scores, labels = row.scores(), row.labels()
+@pytest.mark.parametrize("label", [-1, CLASSES, -0.5, 1.75])
+def test_what_is_no_label_is_never_silent(row, label, compiled):
+    scores, labels = row.scores(), row.labels().astype("float32")
     labels[2] = label
     loss = row.build(reduction=None)
     with pytest.raises(ValueError, match=rf"labels from 0 to 3. Received: {label}"):
@@ -243,6 +252,27 @@ def test_a_label_out_of_range_is_never_silent(row, label, compiled):
 def test_labels_of_another_shape_are_refused(row):
     with pytest.raises(ValueError, match="y_true must be labels"):
         row.build()(np.zeros((SAMPLES, CLASSES + 1)), row.scores())
+
+
+@every_row
+def test_labels_of_another_number_of_samples_are_refused(row):
+    loss, scores = row.build(reduction=None), row.scores()
+    for shape in ((1,), (1, 1), (SAMPLES - 1,), (SAMPLES + 1, 1)):
+        with pytest.raises(
+            ValueError, match=r"y_true must be .*y_true.shape=\("
+        ) as error:
+            loss(np.zeros(shape), scores)
+        assert "\n" not in str(error.value)
+
+
+@class_rows
+def test_labels_do_not_broadcast_along_other_axes(row):
+    scores = np.stack([row.scores()] * 2)
+    with pytest.raises(ValueError, match="y_true must be labels"):
+        row.build()(np.zeros((2, 1)), scores)
+    each = values(row.build(reduction=None), np.stack([row.labels()] * 2), scores)
+    expected = values(row.build(reduction=None), row.labels(), row.scores())
+    np.testing.assert_allclose(each, [expected] * 2, rtol=1e-6)
 
 
 @class_rows

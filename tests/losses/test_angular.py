@@ -335,6 +335,12 @@ def test_l_softmax_keeps_the_norms(margin):
     np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(5, 5), (2, 5), (2, 2), (5,), (6, 3, 5)])
+def test_l_softmax_refuses_plain_cosines(shape):
+    with pytest.raises(ValueError, match=r"y_pred must be \(\.\.\., 2, classes\)"):
+        LSoftmax()(np.zeros(shape[0]), np.zeros(shape))
+
+
 def test_l_softmax_takes_one_hot_and_ignored_labels():
     labels, _, _, scores = polar()
     loss = LSoftmax(2.0, ignore_class=-1)
@@ -393,19 +399,42 @@ def test_warm_up_in_fit(jit):
     assert loss.get_config() == AngularMargin(**full).get_config()
 
 
-def test_warm_up_within_an_epoch():
-    x, y = np.ones((8, 4), "float32"), np.arange(8) % 3
+def warm_up(optimizer, batches, epochs, **kwargs):
+    """The strength after each call of a step, of a warm-up of three updates."""
     loss = ArcFace(scale=5.0)
     seen = []
 
     class Watch(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            seen.append(float(loss.strength))
+            seen.append(round(3 * float(loss.strength), 5))
 
-    model = still_model(loss, "auto")
-    warmup = MarginWarmup(loss, steps=3, levels=3)
-    model.fit(x, y, batch_size=2, epochs=2, callbacks=[warmup, Watch()], verbose=0)
-    np.testing.assert_allclose(seen, [0, 1 / 3, 2 / 3, 1, 1, 1, 1, 1], rtol=1e-6)
+    model = keras.Sequential([keras.Input((4,)), CosineDense(3)])
+    model.compile(optimizer, loss, **kwargs)
+    model.fit(
+        np.ones((batches, 4), "float32"),
+        np.arange(batches) % 3,
+        batch_size=1,
+        epochs=epochs,
+        callbacks=[MarginWarmup(loss, steps=3, levels=3), Watch()],
+        verbose=0,
+    )
+    return seen
+
+
+def test_warm_up_within_an_epoch():
+    assert warm_up("sgd", batches=4, epochs=2) == [0, 1, 2, 3, 3, 3, 3, 3]
+
+
+@pytest.mark.parametrize("wrap", [keras.optimizers.LossScaleOptimizer, lambda one: one])
+def test_warm_up_counts_updates_of_accumulated_gradients(wrap):
+    optimizer = wrap(keras.optimizers.SGD(gradient_accumulation_steps=2))
+    # An epoch may begin within an update.
+    assert warm_up(optimizer, batches=3, epochs=3) == [0, 0, 1, 1, 2, 2, 3, 3, 3]
+
+
+def test_warm_up_of_several_steps_at_once():
+    seen = warm_up("sgd", batches=5, epochs=2, steps_per_execution=2)
+    assert seen == [0, 2, 3, 3, 3, 3]
 
 
 # Construction.

@@ -1,5 +1,6 @@
 """Tempered functions and their loss against float64 references and limits."""
 
+import math
 import os
 import pathlib
 import subprocess
@@ -267,11 +268,78 @@ def test_extreme_scores(t1, t2, differentiate):
     np.testing.assert_array_equal(gradient[SETTLED], 0)
 
 
+FAR = [
+    (1.0, 1.0, 100),
+    (1.0, 1.01, 300),
+    (0.99, 1.0, 110),
+    (1.05, 1.05, 2000),
+    (1.1, 1.1, 1e5),
+    (1.3, 1.0, 200),
+]
+far = pytest.mark.parametrize(("t1", "t2", "margin"), FAR)
+
+
+def far_slopes(t1, t2, margin):
+    """Two derivatives for a true class `margin` behind, where the other has all mass.
+
+    `-p^(t2 - t1)` with `p = exp_t2(-margin)` is the first.
+    """
+    power, s = t2 - t1, t2 - 1
+    u = 1 + s * margin
+    first = math.exp(-power * (math.log(u) / s if s else margin))
+    return -first, -power * first / u
+
+
+@far
+def test_a_probability_that_underflows_has_its_gradient(t1, t2, margin, differentiate):
+    slope, _ = far_slopes(t1, t2, margin)
+    scores = [[-margin, 0.0], [0.0, -margin]]
+    for form in ([0, 1], np.eye(2, dtype="float32")):
+        loss = BiTemperedLogistic(t1, t2, reduction=None)
+        values, gradient = differentiate(loss, form, scores)
+        exact = BiTemperedLogistic(t1, t2, reduction=None, dtype="float64")
+        np.testing.assert_allclose(values, exact(form, scores), rtol=1e-5)
+        expected = [[slope, -slope], [-slope, slope]]
+        np.testing.assert_allclose(gradient, expected, rtol=1e-4)
+
+
+@far
+@pytest.mark.parametrize("variable", [False, True])
+def test_a_probability_that_underflows_has_its_curvature(t1, t2, margin, variable):
+    if variable:
+        t1, t2 = (keras.Variable(t, trainable=False) for t in (t1, t2))
+    loss = BiTemperedLogistic(t1, t2, reduction="sum")
+
+    @tf.function
+    def derivatives(x):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                total = loss([0], x)
+            slope = tape.gradient(total, x)[0, 0]
+        return slope, outer.gradient(slope, x)[0, 0]
+
+    found = derivatives(tf.constant([[-margin, 0.0]]))
+    expected = far_slopes(float(t1), float(t2), margin)
+    # A variable of 1 is taken as 1e-7 from it.
+    np.testing.assert_allclose(
+        found, expected, rtol=1e-3 if variable else 1e-4, atol=1e-6
+    )
+
+
 @pytest.mark.parametrize(("t1", "t2"), [(1.5, 1.2), (1.9, 1.0), (1.3, 0.8)])
 def test_a_steep_logarithm_has_finite_gradients(t1, t2, differentiate):
-    scores = [[1, -INF, 2], [0, INF, 0], [-INF, 1, 1], [0, 90, 0], [1, 0, 2]]
+    scores = [
+        [1, -INF, 2],
+        [0, INF, 0],
+        [-INF, 1, 1],
+        [0, 90, 0],
+        [1, 0, 2],
+        [0, 1e6, 0],
+    ]
     loss = BiTemperedLogistic(t1, t2, reduction=None)
-    values, gradient = differentiate(loss, [0] * 5, scores)
+    values, gradient = differentiate(loss, [0] * 6, scores)
     assert np.isfinite(values[[0, 4]]).all()
     np.testing.assert_array_equal(values[1:3], INF)
     assert np.isfinite(gradient).all()
@@ -393,6 +461,10 @@ step = numpy.zeros_like(scores)
 step[0, 0] = 1e-2
 numeric = (slope(scores + step) - slope(scores - step)) / 2e-2
 numpy.testing.assert_allclose(jax.jacfwd(slope)(scores)[:, :, 0, 0], numeric, atol=1e-4)
+# The probability underflows, its power does not.
+far = jax.grad(lambda x: BiTemperedLogistic(1.0, 1.01, reduction="sum")([0], x))
+hessian = jax.jit(jax.jacfwd(far))(numpy.array([[-300.0, 0.0]], "float32"))
+numpy.testing.assert_allclose(hessian[0, 0, 0, 0], -1 / 1600, rtol=1e-5)
 
 def refuses(function, *at):
     try:

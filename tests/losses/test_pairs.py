@@ -196,6 +196,25 @@ def test_labels_in_a_column_and_large_ones(way):
     np.testing.assert_array_equal(build(way)(large, x), expected)
 
 
+@every_way
+def test_labels_are_any_numbers(way):
+    x, labels = unit(), LABELS["some alone"]
+    expected = build(way)(labels, x)
+    np.testing.assert_array_equal(build(way)(labels / 16, x), expected)
+
+
+@pytest.mark.parametrize("length", [1.0, 1e3])
+def test_digits_of_long_embeddings(length):
+    x = (length * unit()).astype("float32")
+    x[1::2] = x[::2] + np.float32(0.5 / math.sqrt(8))
+    labels = np.arange(16) // 2
+    exact = contrastive(labels, x.astype("float64"))
+    pairs = np.square(x[:, None].astype("float64") - x[None]).sum(-1)
+    np.testing.assert_allclose(squared_distances(x), pairs, atol=1e-6 * length**2)
+    found = build((Contrastive, {}), dtype="float64")(labels, x)
+    np.testing.assert_allclose(found, exact, rtol=1e-7)
+
+
 @pytest.mark.parametrize("offset", [10.0, 1e3])
 def test_distances_of_a_batch_far_from_the_origin(offset):
     x = (unit() + offset).astype("float32")

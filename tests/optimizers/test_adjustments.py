@@ -334,6 +334,28 @@ def test_extragradient_needs_optimizers_and_all_players():
         Extragradient()(game, game.variables, optimizers=optimizers, only=1)
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "words"),
+    [
+        (
+            keras.optimizers.SGD(gradient_accumulation_steps=2),
+            "step at every gradient",
+        ),
+        (keras.optimizers.SGD(loss_scale_factor=8.0), "do not scale losses"),
+        (
+            keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD()),
+            "do not scale losses",
+        ),
+    ],
+)
+def test_extragradient_refuses_optimizers_that_step_elsewhere(optimizer, words):
+    game = Quadratic([1, 1], np.random.default_rng(0))
+    optimizers = [keras.optimizers.SGD(), optimizer]
+    with pytest.raises(ValueError, match=words) as caught:
+        Extragradient()(game, game.variables, optimizers=optimizers)
+    assert "\n" not in str(caught.value)
+
+
 ON_JAX = """
 import jax, keras, numpy as np
 from keras import ops

@@ -169,6 +169,18 @@ def test_config_makes_an_equal_optimizer(row):
 
 
 @every_row
+def test_numbers_of_numpy_do_as_those_of_python(row, compiled):
+    def of_numpy(value):
+        kinds = {float: np.float64, int: np.int64}
+        return kinds.get(type(value), lambda same: same)(value)
+
+    config, steps = row.build().get_config(), row.gradients(2)
+    given = {name: of_numpy(value) for name, value in config.items()}
+    ours = run(row.cls.from_config(given), steps, compiled)
+    assert_equal(ours, run(row.build(), steps, compiled))
+
+
+@every_row
 def test_registered_under_zoo(row):
     name = keras.saving.get_registered_name(row.cls)
     assert name == f"zoo>{row.cls.__name__}"

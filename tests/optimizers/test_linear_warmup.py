@@ -23,13 +23,20 @@ def test_it_scales_any_schedule_and_then_follows_it():
     np.testing.assert_allclose(rates(LinearWarmup(inner, 4), range(8)), expected)
 
 
+def test_numbers_of_numpy_are_stored_as_those_of_python():
+    schedule = LinearWarmup(np.float64(0.5), np.int64(5))
+    assert [type(value) for value in schedule.get_config().values()] == [float, int]
+
+
 def test_no_warm_up_changes_nothing():
     assert rates(LinearWarmup(0.25, 0), [0, 1, 100]) == [0.25] * 3
 
 
-def test_negative_warm_up_is_refused():
-    with pytest.raises(ValueError, match=r"`warmup_steps` must be .*warmup_steps=-1"):
-        LinearWarmup(0.1, -1)
+@pytest.mark.parametrize("steps", [-1, 2.5, True])
+def test_warm_up_of_no_number_of_steps_is_refused(steps):
+    words = rf"`warmup_steps` must be an int from 0 up. Received: warmup_steps={steps}"
+    with pytest.raises(ValueError, match=words):
+        LinearWarmup(0.1, steps)
 
 
 def test_it_trains_saves_and_loads_inside_an_optimizer(tmp_path):

@@ -223,6 +223,43 @@ def test_a_step_starts_from_assigned_values(dtype):
     np.testing.assert_allclose(found, expected / expected.sum(), rtol=tolerance)
 
 
+@pytest.mark.parametrize(("dtype", "n"), [("bfloat16", 16), ("float32", 1_000_000)])
+def test_a_step_starts_from_values_assigned_to_a_wide_simplex(dtype, n):
+    x = keras.Variable(np.full(n, 1 / n), dtype=dtype)
+    optimizer = MirrorDescent(0.0)
+    optimizer.apply([tf.zeros(n, dtype)], [x])
+    values = np.full(n, 1.0)
+    values[:2] = 1.3, 0.7
+    x.assign(values / n)
+    optimizer.apply([tf.zeros(n, dtype)], [x])
+    found = np.asarray(ops.cast(x, "float64")) * n
+    np.testing.assert_allclose(found, values, rtol=1e-2 if n == 16 else 1e-4)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_wide_simplex_keeps_its_sunk_values(jit):
+    n = 100_000
+    x = keras.Variable(np.full(n, 1 / n), dtype="float32")
+    optimizer = MirrorDescent(1.0)
+    optimizer.build([x])
+    step = tf.function(lambda pull: optimizer.apply([pull], [x]), jit_compile=jit)
+    noise = np.random.default_rng(0).normal(size=n).astype("float32")
+    sink = np.where(np.arange(n) == 0, np.float32(500.0), noise)
+    step(tf.constant(sink))
+    assert float(x[0]) == 0.0
+    optimizer.apply([tf.constant(-sink)], [x])
+    np.testing.assert_allclose(x * n, np.ones(n), rtol=2e-4)
+
+
+def test_values_assigned_after_nan_heal():
+    x = keras.Variable([0.5, 0.5])
+    optimizer = MirrorDescent(1.0)
+    optimizer.apply([tf.constant([np.nan, 0.0])], [x])
+    x.assign([0.25, 0.75])
+    optimizer.apply([tf.zeros(2)], [x])
+    np.testing.assert_allclose(x, [0.25, 0.75], rtol=1e-6)
+
+
 def test_one_row_assigned_leaves_the_others_sunk_values():
     x = keras.Variable([[0.5, 0.5], [0.5, 0.5]], dtype="float64")
     optimizer = MirrorDescent(1000.0)
