@@ -117,9 +117,8 @@ def _complaint(log):
 
 def program():
     """Returns what Python was called with: a module, or a file."""
-    main = sys.modules["__main__"]
-    spec = main.__spec__
-    return ["-m", spec.name.removesuffix(".__main__")] if spec else [main.__file__]
+    spec = sys.modules["__main__"].__spec__
+    return ["-m", spec.name.removesuffix(".__main__")] if spec else sys.argv[:1]
 
 
 def _start(name, number, folder, port):
