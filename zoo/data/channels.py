@@ -33,8 +33,8 @@ class ChannelProblem(SparseProblem):
 
     >>> problem = massive_mimo(antennas=4, users=2, pilots=8, stacked=False)
     >>> y, x = problem.sample(4)  # one draw of users, heard in four directions
-    >>> y.shape, x.shape, problem.mask.sum()  # 2 users of 7 cells; 2 are of its own
-    ((4, 8), (4, 14), np.int64(2))
+    >>> y.shape, x.shape, int(problem.mask.sum())  # 2 users of 7 cells; 2 of its own
+    ((4, 8), (4, 14), 2)
     """
 
     antennas: int = 1
@@ -115,8 +115,8 @@ def random_access(
 
     >>> problem = random_access()
     >>> y, x = problem.sample(1000)
-    >>> y.shape, x.shape, np.mean(x != 0).round(3)
-    ((1000, 128), (1000, 1024), np.float64(0.01))
+    >>> y.shape, x.shape, round(float(np.mean(x != 0)), 3)
+    ((1000, 128), (1000, 1024), 0.01)
 
     Reference:
 

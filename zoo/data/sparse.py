@@ -236,8 +236,8 @@ def bernoulli_gaussian(
     >>> print((values[0] / values[-1]).round(9), problem.noise_variance)
     15.0 2e-05
     >>> y, x = problem.sample(1000)
-    >>> y.shape, x.shape, np.mean(x != 0).round(2)
-    ((1000, 250), (1000, 500), np.float64(0.1))
+    >>> y.shape, x.shape, round(float(np.mean(x != 0)), 2)
+    ((1000, 250), (1000, 500), 0.1)
 
     Reference:
 

@@ -138,6 +138,8 @@ class GameTrainer(keras.Model):
         )
         self.optimizer = Optimizers(optimizers)
         self.optimizer.build(self.variables_of)
+        # Keras saves what it finds in a container of the model, 3.12 in no deeper one.
+        self._optimizers = optimizers
         self.adjustment, self.order = adjustment, order
         self.penalties, self.steps = dict(penalties or {}), dict(steps or {})
         self.clip = dict(clip or {})

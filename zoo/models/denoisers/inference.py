@@ -116,7 +116,7 @@ def evaluate(
 
     >>> import keras
     >>> image = keras.Input((None, None, 1))
-    >>> identity = keras.Model(image, image)
+    >>> identity = keras.Model(image, keras.layers.Identity()(image))
     >>> images = {"grey": np.full((256, 256, 1), 0.5)}
     >>> round(evaluate(identity, images, 25 / 255)["grey"], 1)
     20.2
