@@ -1,7 +1,9 @@
 """What the tests of the study machine share."""
 
 import importlib.util
+import os
 import pathlib
+import subprocess
 import sys
 import types
 
@@ -12,6 +14,7 @@ from absl.testing import flagsaver
 from zoo.study import app
 
 COIN = pathlib.Path(__file__).with_name("coin.py")
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="session")
@@ -78,3 +81,34 @@ def error(capsys):
         return line
 
     return read
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts the study in a process; whatever still runs at the end is killed."""
+    processes = []
+
+    def run(*flags, seconds=0.0, **environment):
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "COIN_LOG": str(tmp_path / "log"),
+            "COIN_SECONDS": str(seconds),
+            **environment,
+        }
+        process = subprocess.Popen(
+            [sys.executable, str(COIN), f"--logdir={tmp_path / 'runs'}", *flags],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+        )
+        processes.append(process)
+        return process
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.communicate()
