@@ -20,13 +20,16 @@ demo: $(INSTALLED)
 	$(VENV)/bin/python -m zoo.apps.large_batch
 
 test: lint types
-	$(VENV)/bin/python -m pytest --numprocesses=auto --dist=loadfile $(LONG:%=--ignore=%)
+	$(VENV)/bin/python -m pytest --numprocesses=auto --dist=loadfile -k "not jax" \
+		$(LONG:%=--ignore=%)
 
 studies: $(INSTALLED)
 	$(VENV)/bin/python -m pytest --numprocesses=auto --dist=loadfile $(LONG)
 
 # The tables of parts on other backends; what they cannot know is skipped, and says why.
+# And the tests that compare JAX, in a process of its own, with TensorFlow.
 test-jax: $(INSTALLED)
+	$(VENV)/bin/python -m pytest --numprocesses=auto --dist=loadfile -k jax
 	KERAS_BACKEND=jax JAX_PLATFORMS=cpu JAX_ENABLE_X64=1 JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
 		$(VENV)/bin/python -m pytest --numprocesses=auto --dist=loadfile $(TABLES)
 
