@@ -10,6 +10,7 @@ from skimage.restoration import denoise_nl_means
 from skimage.transform import resize
 
 from zoo.data import average_pool, load_natural_images
+from zoo.study.study import check_different
 
 PHANTOM = "phantom"
 SIDE = 256
@@ -34,8 +35,7 @@ def load_images(config):
     for name in names:
         if name not in known:
             raise ValueError(f"--images={name} must hold some of {', '.join(known)}")
-    if not names or len(set(names)) < len(names):
-        raise ValueError("--images must hold different names, one at least")
+    check_different("images", names)
     size = config.image_size or MULTIPLE
     if size % MULTIPLE:
         raise ValueError(f"--image_size={size} must be a multiple of {MULTIPLE}")

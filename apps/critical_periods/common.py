@@ -24,6 +24,7 @@ from zoo.study.branching import (
     get_state,
     set_state,
 )
+from zoo.study.study import check_different
 from zoo.study.tuning import around, hold, refuse_hyperband, tuned
 
 # Test images: all, those of the class that is withheld, and the others.
@@ -130,8 +131,7 @@ class CriticalPeriodsStudy(Study):
                 f"--epochs={config.epochs} must be at least {AVERAGED}: accuracies are "
                 "averaged over the last"
             )
-        if not config.dataset or len(set(config.dataset)) < len(config.dataset):
-            raise ValueError("--dataset must hold different names, one at least")
+        check_different("dataset", config.dataset)
         self.data = {name: load_data(name, config) for name in config.dataset}
         for name, data in self.data.items():
             self._check_data(name, data, config)

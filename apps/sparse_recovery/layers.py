@@ -30,6 +30,7 @@ from zoo.apps.sparse_recovery.methods import (
 )
 from zoo.solvers.sparse import state_evolution, support_oracle
 from zoo.study import Section, new_figure
+from zoo.study.study import check_different
 from zoo.study.tuning import tunable
 
 IID = "none"
@@ -474,8 +475,7 @@ def check_conditions(config):
             raise ValueError(
                 f"--condition={text} must hold none, or numbers from 1 to 1e+06"
             )
-    if not config.condition or len(set(config.condition)) < len(config.condition):
-        raise ValueError("--condition must hold different values, one at least")
+    check_different("condition", config.condition, "values")
 
 
 def _depth(name, condition, config):

@@ -298,7 +298,7 @@ def test_every_preset_is_complete_and_valid(preset):
         ),
         (
             ("--experiment=layers", "--condition=15,15"),
-            "--condition must hold different values, one at least",
+            "--condition=15,15 must hold different values, one at least",
         ),
         (
             ("--experiment=cost", "--measurements=200"),

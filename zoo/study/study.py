@@ -79,11 +79,7 @@ class Study:
             ValueError: with one line that names the flag.
         """
         values = getattr(config, flag)
-        if not values or len(set(values)) < len(values):
-            raise ValueError(
-                f"--{flag}={','.join(map(str, values))} must hold different names, one "
-                "at least"
-            )
+        check_different(flag, values)
         for value in values:
             if value not in known:
                 raise ValueError(
@@ -120,11 +116,7 @@ class Study:
                 raise ValueError(
                     f"--{flag}={text} must hold {name} from {low:g} to {high:g}"
                 )
-        if not numbers or len(set(numbers)) < len(numbers):
-            raise ValueError(
-                f"--{flag}={','.join(map(str, getattr(config, flag)))} must hold "
-                "different numbers, one at least"
-            )
+        check_different(flag, numbers, "numbers")
         setattr(config, flag, numbers)
 
     def grid(self, hp: keras_tuner.HyperParameters, config: SimpleNamespace) -> None:
@@ -182,3 +174,10 @@ class Study:
             List of `zoo.study.Section`.
         """
         return []
+
+
+def check_different(flag, values, what="names"):
+    """Raises a `ValueError` of one line unless a list flag holds different values."""
+    if not values or len(set(values)) < len(values):
+        held = ",".join(map(str, values))
+        raise ValueError(f"--{flag}={held} must hold different {what}, one at least")
