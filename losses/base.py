@@ -140,6 +140,7 @@ def _are_classes(labels, classes):
     wrong = ops.convert_to_numpy(labels)[~ops.convert_to_numpy(valid)]
     if wrong.size:
         raise ValueError(
-            f"y_true must hold labels from 0 to {classes - 1}. Received: {wrong[0]:.10g}"
+            f"y_true must hold labels from 0 to {classes - 1}. "
+            f"Received: {wrong[0]:.10g}"
         )
     return None

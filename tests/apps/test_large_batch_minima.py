@@ -185,7 +185,7 @@ def test_tables_stand_without_a_loss_that_is_not_reached(call, tmp_path):
             ["--epsilon=nan"],
             "--epsilon=nan must hold numbers from 1e-09 to 1",
         ),
-        ("sharpness", ["--epsilon=1,1"], "--epsilon=1.0,1.0 must hold different numbers"),
+        ("sharpness", ["--epsilon=1,1"], "--epsilon=1.0,1.0 must hold different"),
         ("sharpness", ["--dimension=0"], "--dimension=0"),
         (
             "sharpness",
