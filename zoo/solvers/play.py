@@ -62,11 +62,9 @@ class Play:
         self.payoff, self.transpose = payoff, np.ascontiguousarray(payoff.T)
         if start is None:
             start = [np.full(actions, 1 / actions) for actions in payoff.shape]
-        x, y = (
-            # Exactly, where the check allows for rounding.
-            np.maximum(strategy, 0) / np.maximum(strategy, 0).sum()
-            for strategy in check_strategies(start, payoff.shape)
-        )
+        # Exactly, where the check allows for rounding.
+        start = [np.maximum(one, 0) for one in check_strategies(start, payoff.shape)]
+        x, y = (strategy / strategy.sum() for strategy in start)
         self.now = np.concatenate([x, y, payoff @ y, self.transpose @ x])
         # Views, which change with `now`.
         self.x, self.y, self.row, self.column = self.parts(self.now)

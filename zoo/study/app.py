@@ -80,17 +80,20 @@ def run_studies(*studies):
     """
     try:
         chosen_studies = chosen(studies, flags.FLAGS)
-        if len(chosen_studies) > 1 and workers.role() != "single":
+        several = len(chosen_studies) > 1
+        if several and workers.role() != "single":
             raise ValueError(
                 "KERASTUNER_ORACLE_IP joins the machines of one experiment: "
                 f"--experiment={','.join(flags.FLAGS.experiment)} must name one"
             )
-        plans = [_prepare(study()) for study in chosen_studies]
+        for study in chosen_studies if several else ():
+            # Not kept: each has its data in memory.
+            _prepare(study())
         outcome = FINISHED
-        for study, config, hp, points in plans:
-            if len(plans) > 1:
+        for study in chosen_studies:
+            if several:
                 print(f"\n{study.name} --experiment={study.experiment}", flush=True)
-            outcome = max(outcome, run_study(study, config, hp, points))
+            outcome = max(outcome, run_study(*_prepare(study())))
         return outcome
     except KeyboardInterrupt:
         print("\nstopped: the same command goes on from here", file=sys.stderr)
@@ -173,9 +176,10 @@ def _finish(study, config, folder, points):
 
 def _best(study, results):
     name, direction = study.objective
-    if name not in results.select():
+    table = results.select()
+    if name not in table:
         return Section("Best trials", "No trial has finished.")
-    table = results.select().sort_values(name, ascending=direction == "min")
+    table = table.sort_values(name, ascending=direction == "min")
     columns = [*(key for key in results.values if "tuner/" not in key), name]
     table = table[columns].head(10)
     return Section("Best trials", f"By {name}, {direction}imised.", table)
